@@ -1,0 +1,173 @@
+"""Find, verify and load checkpoints.
+
+A checkpoint is a folder `<system>/` with `model.safetensors` (fp16) and `config.json`, which holds the sha256 of the
+former. It is looked for in the weights folder, then in the Hugging Face cache, then on the Hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import nn
+
+from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.registry import ModelSpec, get_spec
+
+MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+REQUIRED_FIELDS = (
+    "system",
+    "architecture",
+    "preprocessing",
+    "classes",
+    "recipe",
+    "protocol",
+    "initialisation",
+    "seed",
+    "data",
+    "libraries",
+    "hardware",
+    "seconds",
+    "git_commit",
+    "sha256",
+)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, incomplete or not what it says; the message names it, where it lies and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint found on this machine, not loaded and not yet verified.
+
+    Attributes:
+        source: "weights" or "hub".
+        config: the content of config.json.
+    """
+
+    system: str
+    folder: Path
+    source: str
+    config: dict[str, Any]
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / MODEL_FILE
+
+    @property
+    def size_bytes(self) -> int:
+        return self.model_file.stat().st_size
+
+    @property
+    def sha256(self) -> str:
+        return self.config["sha256"]
+
+
+def weights_folder() -> Path:
+    """`BRAIN_TUMOR_WEIGHTS`, else `weights/` beside the package."""
+    given = os.environ.get("BRAIN_TUMOR_WEIGHTS")
+    return Path(given) if given else Path(__file__).resolve().parent.parent / "weights"
+
+
+def find_checkpoint(system: str, download: bool = True) -> Checkpoint:
+    """The system's checkpoint in the weights folder, the Hub's cache or, where `download` is allowed, on the Hub.
+
+    Raises:
+        UnknownModelError: no such system.
+        CheckpointError: there is none, or its config.json cannot be used.
+    """
+    get_spec(system)
+    folder = weights_folder() / system
+    if (folder / MODEL_FILE).exists():
+        return Checkpoint(system, folder, "weights", read_config(folder / CONFIG_FILE))
+    looked = [str(folder)]
+    if repo := hub_repo(system):
+        try:
+            folder = _hub_folder(repo, download)
+        except OSError as error:
+            looked.append(f"{repo} on the Hugging Face Hub ({_first_line(error)})")
+        else:
+            return Checkpoint(system, folder, "hub", read_config(folder / CONFIG_FILE))
+    raise CheckpointError(
+        f"There is no checkpoint of {system}: looked in {' and in '.join(looked)}. "
+        f"Train it with `python -m training train {system} --data DIR --install`, point BRAIN_TUMOR_WEIGHTS to a folder "
+        "that has it, or name the Hub repositories in BRAIN_TUMOR_HUB_REPO."
+    )
+
+
+def available(download: bool = False) -> list[Checkpoint]:
+    """Checkpoints of all systems that can be found, in the registry's order."""
+    from brain_tumor.registry import MODELS
+
+    found = []
+    for system in MODELS:
+        try:
+            found.append(find_checkpoint(system, download))
+        except CheckpointError:
+            continue
+    return found
+
+
+def hub_repo(system: str) -> str | None:
+    """Hub repository of a system: `BRAIN_TUMOR_HUB_REPO` is a prefix, "me/brain-tumor" gives "me/brain-tumor-resnet18"."""
+    prefix = os.environ.get("BRAIN_TUMOR_HUB_REPO")
+    return f"{prefix}-{system}" if prefix else None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Content of a config.json with all required fields; CheckpointError names what is missing."""
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing: without it {path.parent} cannot be verified. Restore the folder.") from None
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}). Restore the folder.") from None
+    missing = [name for name in REQUIRED_FIELDS if name not in config]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}. Restore the folder.")
+    if tuple(config["classes"]) != CLASS_NAMES:
+        raise CheckpointError(f"{path} has the classes {config['classes']}, not {list(CLASS_NAMES)}.")
+    return config
+
+
+def load_network(checkpoint: Checkpoint, spec: ModelSpec) -> nn.Sequential:
+    """The trained network: verified, float32, in evaluation mode, no parameter asking for gradients.
+
+    Raises:
+        CheckpointError: the file is not the one config.json describes, or does not fit the architecture.
+    """
+    # Read once: what is hashed is what is loaded.
+    content = checkpoint.model_file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != checkpoint.sha256:
+        raise CheckpointError(
+            f"{checkpoint.model_file} is damaged or was changed: its sha256 is {digest[:12]}…, "
+            f"{CONFIG_FILE} says {checkpoint.sha256[:12]}…. Restore the folder from a copy that you trust."
+        )
+    network = spec.build()
+    try:
+        tensors = load_tensors(content)
+        network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in tensors.items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.model_file} does not fit {spec.name}: {_first_line(error)}") from None
+    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _hub_folder(repo: str, download: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    files = [hf_hub_download(repo, name, local_files_only=not download) for name in (CONFIG_FILE, MODEL_FILE)]
+    return Path(files[0]).parent
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,216 @@
+"""Any upload -> slice: one reader for files, PIL images and arrays, with limits, and errors that name the culprit."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+from pathlib import PureWindowsPath
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+# A file is held in memory while it is decoded. 50 MB is MAX_PIXELS of uncompressed 8-bit grey, and some room.
+MAX_BYTES = 50_000_000
+# A file of 164 kB can unpack to gigabytes. 40 million pixels is a good camera's photograph of a film, and a
+# hundred large MRI slices; at the 4 bytes that Pillow takes for a pixel it is 160 MB, which a server survives.
+MAX_PIXELS = 40_000_000
+# Networks look at images several times this large: of less, they would judge the interpolation.
+MIN_SIDE = 32
+
+# Only formats that Pillow decodes within the process; for some others, such as EPS, it starts programs.
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP")
+_SIGNATURES = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|II[*+]\0|MM\0[*+]|RIFF....WEBP|GIF8[79]a"
+    rb"|BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # texts begin with "BM" too, but lack a header size
+    re.DOTALL,
+)
+# The percentiles between which deep pixels are scaled. Between minimum and maximum, a few hot pixels would
+# blacken all others; half a percent at either end leaves an ordinary slice its contrast.
+_WINDOW = (0.5, 99.5)
+_WHITE_IS_ZERO = 0  # a value of the TIFF tag PhotometricInterpretation
+
+
+class ImageError(ValueError):
+    """An image cannot be used. The message is one sentence for a person: the file's base name and the reason."""
+
+
+def read_image(
+    source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray, name: str | None = None
+) -> Image.Image:
+    """Read one slice: of an animation or a file of several pages, the first.
+
+    The format is told from the content, never from the extension. 8-bit pixels are kept as they are. Deeper
+    grey ones, integer or real, are scaled to 0..255 between their 0.5th and 99.5th percentile; NaN becomes
+    black, and so does an image of a single value. EXIF orientation is applied, and what is transparent shows
+    black, the background of an MRI.
+
+    Args:
+        source: A PNG, JPEG, TIFF, WebP, GIF or BMP file, as a path, its content or a binary stream (read from
+            where it stands); a PIL image; or an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of
+            uint8, kept as it is, or of another boolean, integer or real type, scaled like deep pixels. A
+            fourth channel is opacity, full at the largest value of an integer type and at 1 otherwise.
+        name: What to call the image in errors, if not what the source is called; only its base name is used.
+
+    Returns:
+        A new image of mode "RGB", with both sides at least `MIN_SIDE` and at most `MAX_PIXELS` pixels.
+
+    Raises:
+        ImageError: The source cannot be read, is not an image, is damaged, is larger than `MAX_BYTES` or
+            `MAX_PIXELS` or smaller than `MIN_SIDE`, or is an array of another shape or type.
+    """
+    name = _display_name(source, name)
+    if isinstance(source, np.ndarray):
+        return _to_rgb(_from_array(source, name), name)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, name)
+    return _decode(_read_bytes(source, name), name)
+
+
+def _display_name(source: object, name: str | None) -> str:
+    candidates = (name, source, getattr(source, "name", None), getattr(source, "filename", None))
+    path = next((c for c in candidates if isinstance(c, (str, os.PathLike))), "")
+    # Browsers on Windows may send backslashes: a Windows path is split at both kinds of separator.
+    base = PureWindowsPath(path).name
+    return "".join(c if c.isprintable() else "?" for c in base) or "the image"
+
+
+def _read_bytes(source: str | os.PathLike | bytes | BinaryIO, name: str) -> bytes:
+    try:
+        if isinstance(source, (bytes, bytearray)):
+            data = bytes(source)
+        elif isinstance(source, (str, os.PathLike)):
+            data = _read_path(source, name)
+        else:
+            data = source.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or "input failed").lower()
+        raise ImageError(f"{name} cannot be read: {reason}.") from error
+    if not data:
+        raise ImageError(f"{name} is empty.")
+    _check_bytes(len(data), name)
+    return data
+
+
+def _read_path(path: str | os.PathLike, name: str) -> bytes:
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{name} is a folder, not an image file.")
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        raise ImageError(f"{name} is not an ordinary file.")
+    _check_bytes(status.st_size, name)
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _decode(data: bytes, name: str) -> Image.Image:
+    """Choose a decoder by what the content begins with: extensions lie, and medical files often lack one."""
+    if _SIGNATURES.match(data):
+        return _decode_picture(data, name)
+    raise ImageError(f"{name} is not an image in a format that can be read ({', '.join(_FORMATS)}).")
+
+
+def _decode_picture(data: bytes, name: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)  # parses the header only
+    except Exception as error:  # on malformed files, Pillow raises anything from KeyError to struct.error
+        raise _undecodable(error, name) from error
+    return _from_pil(image, name)
+
+
+def _from_pil(image: Image.Image, name: str) -> Image.Image:
+    _check_size(image.width, image.height, name)
+    try:
+        image.load()
+    except Exception as error:  # as above
+        raise _undecodable(error, name) from error
+    return _to_rgb(_upright(image), name)
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        expected = "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        raise ImageError(f"{name} has the shape {array.shape} where {expected} is needed.")
+    if array.dtype.kind not in "buif":
+        raise ImageError(f"{name} holds {array.dtype} values where real numbers are needed.")
+    _check_size(array.shape[1], array.shape[0], name)
+    pixels = array if array.ndim == 3 else array[..., np.newaxis]
+    if pixels.dtype != np.uint8:
+        # One window for all colours: with one for each, hues would change.
+        pixels = np.concatenate([_window(pixels[..., :3], name), _opacity(pixels[..., 3:])], axis=2)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
+    except Exception:  # EXIF that cannot be parsed is no reason to refuse pixels that are intact
+        return image
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = _window(np.asarray(image), name)
+        # Pillow turns 8-bit negatives into positives while decoding, but leaves deeper ones as they are.
+        if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+            grey = 255 - grey
+        image = Image.fromarray(grey)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        rgb = Image.new("RGB", rgba.size)
+        rgb.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        rgb = image.convert("RGB")
+    rgb.info.clear()  # a CMYK profile, say, no longer describes these pixels but would be saved with them
+    return rgb
+
+
+def _window(values: np.ndarray, name: str) -> np.ndarray:
+    """Scale real numbers, of any shape, to uint8: the `_WINDOW` percentiles of the finite ones to 0 and 255."""
+    values = values.astype(np.result_type(values, np.float32))
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ImageError(f"{name} holds no finite pixel value.")
+    low, high = (float(p) for p in np.percentile(finite, _WINDOW, overwrite_input=True))
+    if low == high:  # all but a few pixels are equal, as in a mask of something small: those few matter
+        low, high = float(finite.min()), float(finite.max())
+    with np.errstate(over="ignore"):
+        values -= low
+        values /= (high - low) or 1.0
+    values[np.isnan(values)] = 0.0
+    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _opacity(alpha: np.ndarray) -> np.ndarray:
+    full = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1.0
+    return np.rint(np.clip(np.nan_to_num(alpha / full), 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _check_bytes(size: int, name: str) -> None:
+    if size > MAX_BYTES:
+        raise ImageError(f"{name} is larger than {MAX_BYTES // 1_000_000} MB; make it smaller first.")
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_many_pixels(name)
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{name} is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed.")
+
+
+def _undecodable(error: Exception, name: str) -> ImageError:
+    # Pillow has limits of its own: an error far above MAX_PIXELS, and a warning that a program may have made one.
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return _too_many_pixels(name)
+    if "MAX_TEXT" in str(error):  # its limits on the text in a PNG have no exception of their own
+        return ImageError(f"{name} carries too much metadata; save it again without.")
+    return ImageError(
+        f"{name} is cut short, damaged or of a rare kind; copy it again, or save it as an ordinary PNG."
+    )
+
+
+def _too_many_pixels(name: str) -> ImageError:
+    return ImageError(f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller first.")

@@ -1,0 +1,178 @@
+"""The nine systems as data. Everything that lists models (page, command line, tests, tables) derives from `MODELS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from brain_tumor import architectures, preprocessing
+from brain_tumor.preprocessing import Preprocessing
+
+
+class UnknownModelError(ValueError):
+    """No system of that name; the message lists those that exist."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One system.
+
+    Attributes:
+        name: fixed identifier, also the folder under `weights/`.
+        title: what people read.
+        build: returns the untrained network, a sequence of named stages.
+        preprocessing: how the network sees a slice.
+        cam_layer: the stage whose output class-activation maps are made from, the last one with spatial extent.
+        recipe: how the committed checkpoint is trained, a name in `training.recipes.RECIPES`.
+        study_recipe: how the seed study trained the system.
+        head: the stage that does not come from ImageNet weights; None where the whole network starts at random.
+        thaw: parts of the backbone in the order in which progressive unfreezing adds them to the head.
+        study: the seed study that reported the system, "A" or "B".
+        reported_accuracy: what that study reported on its test set, a fraction.
+        offered: shown by the app by default.
+    """
+
+    name: str
+    title: str
+    build: Callable[[], nn.Sequential]
+    preprocessing: Preprocessing
+    cam_layer: str
+    recipe: str
+    study_recipe: str
+    study: str
+    reported_accuracy: float
+    head: str | None = None
+    thaw: tuple[tuple[str, ...], ...] = ()
+    offered: bool = False
+
+
+_SPECS = (
+    ModelSpec(
+        name="cnn_v1",
+        title="CNN v1 (baseline)",
+        build=architectures.study_a_baseline,
+        preprocessing=preprocessing.STUDY_A_CNN,
+        cam_layer="relu2",
+        recipe="cnn_v1",
+        study_recipe="cnn_v1",
+        study="A",
+        reported_accuracy=0.9237,
+    ),
+    ModelSpec(
+        name="cnn_v2",
+        title="CNN v2 (improved)",
+        build=partial(architectures.study_a_cnn, dropout=0.5),
+        preprocessing=preprocessing.STUDY_A_CNN,
+        cam_layer="relu3",
+        recipe="cnn_v2",
+        study_recipe="cnn_v2",
+        study="A",
+        reported_accuracy=0.9497,
+    ),
+    ModelSpec(
+        name="cnn_v3",
+        title="CNN v3 (advanced)",
+        build=partial(architectures.study_a_cnn, dropout=0.5),
+        preprocessing=preprocessing.STUDY_A_CNN,
+        cam_layer="relu3",
+        recipe="cnn_v3",
+        study_recipe="cnn_v3",
+        study="A",
+        reported_accuracy=0.8284,
+    ),
+    ModelSpec(
+        name="cnn_v4",
+        title="CNN v4 (optimized)",
+        build=partial(architectures.study_a_cnn, dropout=0.3),
+        preprocessing=preprocessing.STUDY_A_CNN,
+        cam_layer="relu3",
+        recipe="cnn_v4",
+        study_recipe="cnn_v4",
+        study="A",
+        reported_accuracy=0.9809,
+        offered=True,
+    ),
+    ModelSpec(
+        name="resnet18",
+        title="ResNet-18",
+        build=architectures.resnet18,
+        preprocessing=preprocessing.IMAGENET,
+        cam_layer="layer4",
+        recipe="scratch",
+        study_recipe="progressive_unfreezing",
+        head="fc",
+        thaw=(("layer4",), ("layer3",)),
+        study="A",
+        reported_accuracy=0.9725,
+        offered=True,
+    ),
+    ModelSpec(
+        name="resnet50",
+        title="ResNet-50",
+        build=architectures.resnet50,
+        preprocessing=preprocessing.IMAGENET,
+        cam_layer="layer4",
+        recipe="scratch",
+        study_recipe="progressive_unfreezing",
+        head="fc",
+        thaw=(("layer4",), ("layer3",)),
+        study="A",
+        reported_accuracy=0.9847,
+        offered=True,
+    ),
+    ModelSpec(
+        name="efficientnet_b0",
+        title="EfficientNet-B0",
+        build=architectures.efficientnet_b0,
+        preprocessing=preprocessing.IMAGENET,
+        cam_layer="features",
+        recipe="scratch",
+        study_recipe="progressive_unfreezing",
+        head="classifier",
+        thaw=(("features.7", "features.8"), ("features.5", "features.6")),
+        study="A",
+        reported_accuracy=0.9542,
+        offered=True,
+    ),
+    ModelSpec(
+        name="baseline_cnn",
+        title="Baseline CNN",
+        build=architectures.study_b_cnn,
+        preprocessing=preprocessing.UNNORMALIZED,
+        cam_layer="relu3",
+        recipe="baseline_cnn",
+        study_recipe="baseline_cnn",
+        study="B",
+        reported_accuracy=0.8684,
+    ),
+    ModelSpec(
+        name="resnet50_linear_probe",
+        title="ResNet-50, linear probe",
+        build=architectures.resnet50_linear,
+        preprocessing=preprocessing.UNNORMALIZED,
+        cam_layer="layer4",
+        recipe="linear_probe",
+        study_recipe="linear_probe",
+        head="fc",
+        study="B",
+        reported_accuracy=0.9510,
+    ),
+)
+
+MODELS = {spec.name: spec for spec in _SPECS}
+
+
+def get_spec(name: str) -> ModelSpec:
+    """The system of that name; UnknownModelError lists those that exist."""
+    try:
+        return MODELS[name]
+    except KeyError:
+        raise UnknownModelError(f"Unknown model {name!r}; the models are {', '.join(MODELS)}.") from None
+
+
+def build_model(name: str) -> nn.Sequential:
+    """The system's network with random weights (torch's global generator); `inference.load_model` gives trained ones."""
+    return get_spec(name).build()

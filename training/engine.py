@@ -1,0 +1,408 @@
+"""The one training loop.
+
+Runs on a CPU, on one GPU, and on several GPUs or machines under `accelerate launch`, with nothing else to change. All
+randomness is a function of seed, epoch and step, learning rates are a function of the epoch, and the state on disk is
+replaced in one move after every epoch: a run that is killed at any moment goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from brain_tumor.preprocessing import normalize
+from brain_tumor.registry import ModelSpec
+from training.augmentation import augment, draw
+from training.data import Samples
+from training.recipes import Phase, Recipe
+
+STATE_FILE = "state.safetensors"
+EVALUATION_BATCH = 128
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the history; losses are mean cross-entropies in nats, accuracies fractions."""
+
+    epoch: int
+    phase: str
+    size: int
+    head_lr: float
+    backbone_lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass
+class Progress:
+    """What a run has reached, apart from its tensors. `best_epoch` is -1 until one competes."""
+
+    history: list[Epoch] = field(default_factory=list)
+    best_epoch: int = -1
+    seconds: float = 0.0
+
+    @property
+    def next_epoch(self) -> int:
+        return len(self.history)
+
+
+def train(
+    network: nn.Sequential,
+    spec: ModelSpec,
+    recipe: Recipe,
+    train_samples: Samples,
+    val_samples: Samples,
+    folder: Path,
+    seed: int = 0,
+    precision: str = "auto",
+) -> tuple[dict[str, Tensor], Progress]:
+    """Train to the end of the recipe, continuing what `folder` holds.
+
+    Args:
+        network: freshly initialised; not used if there is a state to resume from.
+        train_samples: at the recipe's load size; `val_samples` at the network's input size.
+        folder: where the state, `history.json` and `log.txt` go.
+        precision: "no", "bf16", "fp16", or "auto" for bf16 where the hardware computes it.
+
+    Returns:
+        The state dict of the epoch with the best validation accuracy (on the CPU), and the progress.
+    """
+    accelerator = Accelerator(mixed_precision=_precision() if precision == "auto" else precision)
+    run = _Run(network, spec, recipe, folder, seed, accelerator)
+    run.fit(train_samples.to(accelerator.device), val_samples.to(accelerator.device))
+    return run.best, run.progress
+
+
+def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """A random order of 0..n-1 for one epoch, cut into equal batches: every image once, no small batch at the end.
+
+    A last batch of one or two images would give batch norm nonsense, and dropping it would leave images out.
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(_mix(seed, epoch)))
+    return list(torch.tensor_split(order, max(1, round(n / batch_size))))
+
+
+def share(n: int, rank: int, world: int) -> slice:
+    """Which of n items belong to process `rank` of `world`: contiguous, disjoint, complete."""
+    return slice(n * rank // world, n * (rank + 1) // world)
+
+
+def parameter_groups(network: nn.Sequential, spec: ModelSpec, phase: Phase) -> list[dict]:
+    """Freeze what the phase freezes and return optimizer groups "head" and "backbone" with their base rates."""
+    thawed = None if phase.thawed is None else [part for group in spec.thaw[: phase.thawed] for part in group]
+    head, backbone = [], []
+    for name, parameter in network.named_parameters():
+        in_head = spec.head is None or name.startswith(f"{spec.head}.")
+        learns = in_head or thawed is None or any(name.startswith(f"{part}.") for part in thawed)
+        parameter.requires_grad_(learns)
+        if learns:
+            (head if in_head else backbone).append(parameter)
+    groups = [
+        {"name": "head", "params": head, "base_lr": phase.head_lr},
+        {"name": "backbone", "params": backbone, "base_lr": phase.backbone_lr},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def resolution(recipe: Recipe, size: int, epoch: int) -> int:
+    """Side of the training images in that epoch, px; `size` is the network's input size."""
+    started = [px for first, px in recipe.resolutions if epoch >= first]
+    return started[-1] if started else size
+
+
+class _Run:
+    """The state of one training run: network, average, optimizer, best weights, progress."""
+
+    def __init__(self, network, spec: ModelSpec, recipe: Recipe, folder: Path, seed: int, accelerator: Accelerator):
+        self.spec, self.recipe, self.folder, self.seed = spec, recipe, folder, seed
+        self.accelerator = accelerator
+        self.network = network.to(accelerator.device, memory_format=torch.channels_last)
+        self.average = AveragedModel(self.network, multi_avg_fn=_ema(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.best: dict[str, Tensor] = {}
+        self.progress = Progress()
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.model: nn.Module = self.network
+
+    def fit(self, train_samples: Samples, val_samples: Samples) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self.accelerator.wait_for_everyone()
+        resumed = self._resume()
+        resized = _Resized(train_samples), _Resized(val_samples)
+        for epoch, phase, epoch_in_phase in self._plan():
+            if epoch < self.progress.next_epoch:
+                continue
+            if self._out_of_patience():
+                break
+            if epoch_in_phase == 0 or self.optimizer is None:
+                self._start_phase(phase, resumed if epoch_in_phase else {})
+            self._epoch(epoch, phase, epoch_in_phase, *resized)
+            self._save()
+
+    def _plan(self) -> Iterator[tuple[int, Phase, int]]:
+        epoch = 0
+        for phase in self.recipe.phases:
+            for epoch_in_phase in range(phase.epochs):
+                yield epoch, phase, epoch_in_phase
+                epoch += 1
+
+    def _start_phase(self, phase: Phase, optimizer_state: dict[str, Tensor]) -> None:
+        self.accelerator.free_memory()
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        optimizer = _optimizer(self.recipe, parameter_groups(self.network, self.spec, phase))
+        _restore_optimizer(optimizer, optimizer_state)
+        # DDP looks at requires_grad when it is built, hence once a phase.
+        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+
+    def _epoch(self, epoch: int, phase: Phase, epoch_in_phase: int, train_data: _Resized, val_data: _Resized) -> None:
+        started = time.perf_counter()
+        size = resolution(self.recipe, self.spec.preprocessing.size, epoch)
+        samples = train_data.at(self.recipe.load_size or size)
+        world, rank, device = self.accelerator.num_processes, self.accelerator.process_index, self.accelerator.device
+        torch.manual_seed(_mix(self.seed, epoch) + rank)
+        drawing = torch.Generator().manual_seed(_mix(self.seed, epoch) + 1)
+
+        self.model.train()
+        totals = torch.zeros(3, device=device)
+        todo = batches(len(samples), self.recipe.batch_size, self.seed, epoch)
+        bar = tqdm(todo, desc=f"epoch {epoch + 1}/{self.recipe.epochs}", leave=False, disable=not self._shows_progress())
+        for step, batch in enumerate(bar):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.recipe.schedule(group["base_lr"], epoch_in_phase + step / len(todo), phase.epochs)
+            changes = draw(len(batch), self.recipe.augmentation, drawing)
+            mine = share(len(batch), rank, world)
+            indices = batch[mine].to(device)
+            pixels = augment(samples.pixels[indices], changes.take(mine), size)
+            inputs = normalize(pixels, self.spec.preprocessing).contiguous(memory_format=torch.channels_last)
+            labels = samples.labels[indices]
+            with self.accelerator.autocast():
+                logits = self.model(inputs)
+            losses = F.cross_entropy(
+                logits.float(), labels, label_smoothing=self.recipe.label_smoothing, reduction="none"
+            )
+            # Gradients are averaged over processes whose shares may differ by one image.
+            self.accelerator.backward(losses.sum() * world / len(batch))
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.average is not None:
+                self.average.update_parameters(self.network)
+            totals += torch.stack(
+                [losses.detach().sum(), (logits.argmax(1) == labels).sum(), torch.tensor(len(labels), device=device)]
+            )
+        train_loss, train_correct, n = self.accelerator.reduce(totals).tolist()
+        trained = time.perf_counter() - started
+
+        val_loss, val_accuracy = self._validate(val_data.at(size))
+        rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        row = Epoch(
+            epoch=epoch,
+            phase=phase.name,
+            size=size,
+            head_lr=rates.get("head", 0.0),
+            backbone_lr=rates.get("backbone", 0.0),
+            train_loss=train_loss / n,
+            train_accuracy=train_correct / n,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            seconds=time.perf_counter() - started,
+            images_per_second=n / trained,
+        )
+        if not math.isfinite(row.train_loss):
+            raise FloatingPointError(f"The training loss is {row.train_loss} in epoch {epoch + 1}; lower the learning rate.")
+        self.progress.seconds += row.seconds
+        self._keep_if_best(row)
+        self.progress.history.append(row)
+
+    def _validate(self, samples: Samples) -> tuple[float, float]:
+        network = self.average.module if self.average is not None else self.network
+        mine = share(len(samples), self.accelerator.process_index, self.accelerator.num_processes)
+        with self.accelerator.autocast():
+            logits = predict(network, self.spec, samples.pixels[mine])
+        labels = samples.labels[mine]
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        totals = torch.stack([loss, (logits.argmax(1) == labels).sum()])
+        loss, correct = self.accelerator.reduce(totals).tolist()
+        return loss / len(samples), correct / len(samples)
+
+    def _keep_if_best(self, row: Epoch) -> None:
+        if self.recipe.resolutions and row.epoch < self.recipe.resolutions[-1][0]:
+            return
+        best = self.progress.best_epoch
+        # A tie goes to the later epoch, which has seen more.
+        if best < 0 or row.val_accuracy >= self.progress.history[best].val_accuracy:
+            self.progress.best_epoch = row.epoch
+            source = self.average.module if self.average is not None else self.network
+            self.best = {key: value.detach().cpu().clone() for key, value in source.state_dict().items()}
+
+    def _out_of_patience(self) -> bool:
+        best, patience = self.progress.best_epoch, self.recipe.patience
+        if patience is None or best < 0:
+            return False
+        # Patience counts from the last epoch that was truly better, not from a tie.
+        accuracies = [row.val_accuracy for row in self.progress.history]
+        first_best = accuracies.index(max(accuracies))
+        return len(accuracies) - 1 - first_best >= patience
+
+    def _shows_progress(self) -> bool:
+        return self.accelerator.is_local_main_process and os.isatty(2)
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        row = self.progress.history[-1]
+        line = (
+            f"epoch {row.epoch + 1:3d}/{self.recipe.epochs}  {row.phase}  {row.size} px  "
+            f"train loss {row.train_loss:.4f} acc {row.train_accuracy:.2%}  "
+            f"val loss {row.val_loss:.4f} acc {row.val_accuracy:.2%}{' *' if row.epoch == self.progress.best_epoch else ''}  "
+            f"lr {row.head_lr:.1e}  {row.seconds:.0f} s  {row.images_per_second:.0f} images/s"
+        )
+        log.info(line)
+        with open(self.folder / "log.txt", "a") as file:
+            file.write(line + "\n")
+        history = json.dumps([asdict(row) for row in self.progress.history], indent=1)
+        _replace(self.folder / "history.json", history.encode())
+
+        tensors = _prefixed("network", self.network.state_dict()) | _prefixed("best", self.best)
+        if self.average is not None:
+            tensors |= _prefixed("average", self.average.state_dict())
+        for i, parameter in enumerate(_parameters(self.optimizer)):
+            tensors |= _prefixed(f"optimizer.{i}", self.optimizer.state.get(parameter, {}))
+        temporary = self.folder / (STATE_FILE + ".partial")
+        # safetensors writes memory as it lies there and refuses channels_last, hence contiguous().
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+            temporary,
+            metadata={"progress": json.dumps(asdict(self.progress))},
+        )
+        os.replace(temporary, self.folder / STATE_FILE)
+
+    def _resume(self) -> dict[str, Tensor]:
+        """Load the state, if there is one; returns the optimizer's tensors."""
+        path = self.folder / STATE_FILE
+        if not path.exists():
+            return {}
+        with safe_open(path, "pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        progress["history"] = [Epoch(**row) for row in progress["history"]]
+        self.progress = Progress(**progress)
+        self.network.load_state_dict(_under("network", tensors))
+        self.best = _under("best", tensors)
+        if self.average is not None:
+            self.average.load_state_dict(_under("average", tensors))
+        log.info("Resuming %s after epoch %d.", self.folder, self.progress.next_epoch)
+        return _under("optimizer", tensors)
+
+
+class _Resized:
+    """Samples at another size, made when first asked for and kept until another size is asked for."""
+
+    def __init__(self, samples: Samples):
+        self.original = self.current = samples
+
+    def at(self, size: int) -> Samples:
+        if self.current.pixels.shape[-1] != size:
+            self.current = self.original
+        if self.current.pixels.shape[-1] != size:
+            chunks = [
+                F.interpolate(chunk.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+                for chunk in self.original.pixels.split(EVALUATION_BATCH)
+            ]
+            self.current = Samples(torch.cat(chunks), self.original.labels)
+        return self.current
+
+
+@torch.no_grad()
+def predict(network: nn.Module, spec: ModelSpec, pixels: Tensor) -> Tensor:
+    """Logits float32 (N, 4) for uint8 pixels (N, 3, H, W), in evaluation mode, a batch at a time."""
+    network.eval()
+    logits = [
+        network(normalize(chunk, spec.preprocessing).contiguous(memory_format=torch.channels_last)).float()
+        for chunk in pixels.split(EVALUATION_BATCH)
+    ]
+    return torch.cat(logits)
+
+
+def _precision() -> str:
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "no"
+
+
+def _optimizer(recipe: Recipe, groups: list[dict]) -> torch.optim.Optimizer:
+    for group in groups:
+        group["lr"] = group["base_lr"]
+    match recipe.optimizer:
+        case "adam":
+            return torch.optim.Adam(groups, weight_decay=recipe.weight_decay)
+        case "adamw":
+            return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    raise ValueError(f"Unknown optimizer {recipe.optimizer!r}; a recipe says adam, adamw or sgd.")
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    for i, parameter in enumerate(_parameters(optimizer)):
+        state = _under(str(i), tensors)
+        for key, value in state.items():
+            # Adam counts its steps in a CPU tensor.
+            optimizer.state[parameter][key] = value if key == "step" else value.to(parameter)
+
+
+def _ema(decay: float):
+    @torch.no_grad()
+    def update(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
+        # Early averages follow quickly, so that the random start is forgotten.
+        weight = 1 - min(decay, (1 + float(steps)) / (10 + float(steps)))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, weight)
+            else:
+                average.copy_(value)
+
+    return update
+
+
+def _mix(seed: int, epoch: int) -> int:
+    return (seed * 1_000_003 + epoch) * 1_000
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{key}": value for key, value in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{prefix}."): value for key, value in tensors.items() if key.startswith(f"{prefix}.")}
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,112 @@
+"""From a finished run to a checkpoint folder: fp16 weights and a config.json that says all about them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections import Counter
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from brain_tumor.checkpoints import CONFIG_FILE, MODEL_FILE
+from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.registry import ModelSpec
+from training.data import KAGGLE, Record
+from training.engine import Progress
+from training.protocols import Split
+from training.recipes import Recipe
+
+LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "numpy", "pillow")
+
+
+def export(
+    state: dict[str, Tensor],
+    progress: Progress,
+    spec: ModelSpec,
+    recipe_name: str,
+    recipe: Recipe,
+    split: Split,
+    seed: int,
+    commit: str,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write model.safetensors, config.json and history.json into `folder`; returns the config.
+
+    Args:
+        state: weights to keep, float32.
+        commit: what `git_commit` said when the run was started.
+
+    Raises:
+        ValueError: a weight is too large for fp16.
+    """
+    half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    infinite = [key for key, value in half.items() if value.is_floating_point() and not value.isfinite().all()]
+    if infinite:
+        raise ValueError(f"These weights do not fit fp16: {', '.join(infinite[:3])}.")
+    content = save({key: value.contiguous() for key, value in half.items()})
+    best = progress.history[progress.best_epoch]
+    config = {
+        "system": spec.name,
+        "architecture": spec.title,
+        "parameters": sum(p.numel() for p in spec.build().parameters()),
+        "preprocessing": asdict(spec.preprocessing),
+        "classes": list(CLASS_NAMES),
+        "recipe": {"name": recipe_name} | asdict(recipe) | {"schedule": repr(recipe.schedule)},
+        "protocol": recipe.protocol,
+        "initialisation": recipe.initialisation,
+        "seed": seed,
+        "data": {
+            "name": KAGGLE.title,
+            "version": KAGGLE.version,
+            "train": _counts(split.train),
+            "val": _counts(split.val),
+        },
+        "epochs": len(progress.history),
+        "best_epoch": progress.best_epoch + 1,
+        "val_accuracy": best.val_accuracy,
+        "seconds": round(progress.seconds),
+        "hardware": hardware(),
+        "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "git_commit": commit,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL_FILE).write_bytes(content)
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+    history = [asdict(epoch) for epoch in progress.history]
+    (folder / "evaluation").mkdir(exist_ok=True)
+    (folder / "evaluation" / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    return config
+
+
+def hardware() -> str:
+    """The device that trains, in words."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def git_commit() -> str:
+    """Commit of the code that runs, with "+changes" where files differ from it; "unknown" outside a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "*.py") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _counts(records: list[Record]) -> dict[str, int]:
+    counts = Counter(record.label for record in records)
+    return {name: counts[name] for name in CLASS_NAMES}

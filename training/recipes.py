@@ -1,0 +1,196 @@
+"""How each system is trained, as data. A recipe states what differs from the defaults of `Recipe`, with the reason.
+
+The recipes named after systems, `progressive_unfreezing` and `linear_probe` are the seed studies' own; `scratch` is this
+project's, for networks that start from random weights.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from training.augmentation import Augmentation
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate stays as it is."""
+
+    def __call__(self, base: float, epoch: float, epochs: int) -> float:
+        return base
+
+
+@dataclass(frozen=True)
+class Step:
+    """The learning rate is multiplied by `factor` every `every` epochs."""
+
+    every: int
+    factor: float
+
+    def __call__(self, base: float, epoch: float, epochs: int) -> float:
+        return base * self.factor ** (int(epoch) // self.every)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """A half cosine from the base rate to `final` over the phase, stepped once an epoch."""
+
+    final: float = 1e-6
+
+    def __call__(self, base: float, epoch: float, epochs: int) -> float:
+        if base == 0:
+            return 0.0
+        return self.final + (base - self.final) * (1 + math.cos(math.pi * int(epoch) / epochs)) / 2
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Linear warm-up over a share of the phase, then a half cosine to nothing, changed every step."""
+
+    warmup: float = 0.15
+
+    def __call__(self, base: float, epoch: float, epochs: int) -> float:
+        progress = epoch / epochs
+        if progress < self.warmup:
+            return base * (0.04 + 0.96 * progress / self.warmup)
+        return base * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+
+
+Schedule = Constant | Step | Cosine | OneCycle
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs with one optimizer.
+
+    Attributes:
+        epochs: length.
+        head_lr, backbone_lr: base learning rates; where the system has no backbone, `head_lr` is that of everything.
+        thawed: how many of `ModelSpec.thaw`'s parts learn beside the head; None means the whole network.
+    """
+
+    name: str
+    epochs: int
+    head_lr: float
+    backbone_lr: float
+    thawed: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a system is trained.
+
+    Attributes:
+        protocol: a key of `training.protocols.PROTOCOLS`.
+        initialisation: "random", or "imagenet" for a backbone with ImageNet weights.
+        optimizer: "adam", "adamw" or "sgd" (momentum in `momentum`).
+        load_size: side to which images are resized before augmentation, px; None means the network's input size.
+        resolutions: (first epoch, side in px) pairs where training starts on smaller images than the network's input
+            size; the epochs at the last resolution alone compete for the best validation accuracy.
+        patience: stop after so many epochs without a better validation accuracy; None means never.
+        label_smoothing: share of the target spread evenly over the classes.
+        ema: decay per step of the averaged weights that are validated and kept; 0 means the weights themselves.
+    """
+
+    phases: tuple[Phase, ...]
+    protocol: str = "published"
+    initialisation: str = "random"
+    optimizer: str = "adam"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    schedule: Schedule = field(default_factory=Constant)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    load_size: int | None = None
+    resolutions: tuple[tuple[int, int], ...] = ()
+    patience: int | None = None
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+
+def _everything(epochs: int, lr: float) -> tuple[Phase, ...]:
+    return (Phase("all", epochs, head_lr=lr, backbone_lr=lr),)
+
+
+# Study A's classifier on a frozen backbone would change if the learning rate of frozen parts were not exactly zero, so
+# phase 1 thaws nothing; batch-norm layers are in training mode throughout, frozen or not, as in the study.
+_UNFREEZING = (
+    Phase("1: head", 5, head_lr=1e-3, backbone_lr=0.0, thawed=0),
+    Phase("2: + last stage", 5, head_lr=5e-4, backbone_lr=5e-5, thawed=1),
+    Phase("3: + stage before", 5, head_lr=3e-4, backbone_lr=3e-5, thawed=2),
+    Phase("4: everything", 15, head_lr=1e-4, backbone_lr=1e-5, thawed=None),
+)
+
+RECIPES: dict[str, Recipe] = {
+    "cnn_v1": Recipe(phases=_everything(10, 1e-3)),
+    "cnn_v2": Recipe(phases=_everything(10, 1e-3)),
+    "cnn_v3": Recipe(
+        phases=_everything(15, 1e-3),
+        weight_decay=1e-4,
+        schedule=Step(every=5, factor=0.5),
+        augmentation=Augmentation(flip_horizontal=0.5, rotation=15, translation=0.1, brightness=0.2, contrast=0.2),
+    ),
+    "cnn_v4": Recipe(
+        phases=_everything(20, 1e-3),
+        weight_decay=5e-5,
+        schedule=Step(every=5, factor=0.5),
+        augmentation=Augmentation(flip_horizontal=0.5, rotation=10, brightness=0.1, contrast=0.1),
+        patience=5,
+    ),
+    "progressive_unfreezing": Recipe(
+        phases=_UNFREEZING,
+        initialisation="imagenet",
+        batch_size=64,
+        schedule=Cosine(final=1e-6),
+        augmentation=Augmentation(
+            flip_horizontal=0.5,
+            flip_vertical=0.3,
+            rotation=15,
+            translation=0.1,
+            crop_area=0.85,
+            brightness=0.2,
+            contrast=0.2,
+            saturation=0.1,
+        ),
+        load_size=240,
+    ),
+    "scratch": Recipe(
+        phases=_everything(32, 2e-3),
+        # Decoupled decay this strong is what keeps 11 M random weights from remembering 5,000 slices.
+        optimizer="adamw",
+        weight_decay=0.05,
+        batch_size=64,
+        schedule=OneCycle(),
+        # What scanners and export software vary: side, tilt, field of view, centring, window. Not up and down: the
+        # pituitary is recognised by where it lies.
+        augmentation=Augmentation(
+            flip_horizontal=0.5,
+            rotation=15,
+            translation=0.1,
+            scale=0.15,
+            brightness=0.15,
+            contrast=0.2,
+            gamma=0.25,
+            noise=0.03,
+        ),
+        # Three quarters of what can be learned is learned on small images, at a quarter of the cost.
+        resolutions=((0, 128), (16, 176), (26, 224)),
+        label_smoothing=0.05,
+        ema=0.998,
+    ),
+    "baseline_cnn": Recipe(phases=_everything(10, 1e-3), protocol="external"),
+    "linear_probe": Recipe(
+        phases=(Phase("linear layer", 10, head_lr=0.01, backbone_lr=0.0, thawed=0),),
+        protocol="external",
+        initialisation="imagenet",
+        optimizer="sgd",
+        # The best of study B's grid: learning rate 1e-2, 5e-3, 1e-3; momentum 0.9, 0.95; weight decay 0, 1e-4.
+        momentum=0.9,
+        weight_decay=1e-4,
+    ),
+}

@@ -1,0 +1,75 @@
+"""One training run from names to a checkpoint folder: data, network, engine, export."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from brain_tumor.checkpoints import CONFIG_FILE
+from brain_tumor.registry import ModelSpec, get_spec
+from training.data import load_samples
+from training.engine import train
+from training.export import export, git_commit
+from training.protocols import PROTOCOLS
+from training.recipes import RECIPES, Recipe
+
+log = logging.getLogger(__name__)
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name; ValueError lists those that exist."""
+    try:
+        return RECIPES[name]
+    except KeyError:
+        raise ValueError(f"Unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}.") from None
+
+
+def train_system(
+    system: str, root: Path, runs: Path, recipe_name: str | None = None, seed: int = 0, precision: str = "auto"
+) -> Path:
+    """Train one system, or finish a run that was interrupted.
+
+    Args:
+        root: folder of the data sets.
+        runs: the run's own folder is made in it, named after system, recipe and seed.
+        recipe_name: a key of RECIPES; None means the one the committed checkpoint is made with.
+
+    Returns:
+        The checkpoint folder, `<run>/checkpoint`.
+    """
+    spec = get_spec(system)
+    recipe_name = recipe_name or spec.recipe
+    recipe = get_recipe(recipe_name)
+    folder = runs / f"{system}-{recipe_name}-seed{seed}"
+    checkpoint = folder / "checkpoint"
+    if (checkpoint / CONFIG_FILE).exists():
+        log.info("%s is finished; delete it to train again.", folder)
+        return checkpoint
+    commit = git_commit()
+    split = PROTOCOLS[recipe.protocol](root)
+    size = spec.preprocessing.size
+    log.info("%s: %d images to train, %d to validate.", folder.name, len(split.train), len(split.val))
+    state, progress = train(
+        network=initial_network(spec, recipe, seed),
+        spec=spec,
+        recipe=recipe,
+        train_samples=load_samples(split.train, root, recipe.load_size or size),
+        val_samples=load_samples(split.val, root, size),
+        folder=folder,
+        seed=seed,
+        precision=precision,
+    )
+    config = export(state, progress, spec, recipe_name, recipe, split, seed, commit, checkpoint)
+    log.info("Kept epoch %d, validation accuracy %.2f %%: %s", config["best_epoch"], 100 * config["val_accuracy"], checkpoint)
+    return checkpoint
+
+
+def initial_network(spec: ModelSpec, recipe: Recipe, seed: int) -> torch.nn.Sequential:
+    """The network as the recipe starts it; its random weights depend on the seed alone."""
+    torch.manual_seed(seed)
+    network = spec.build()
+    if recipe.initialisation == "imagenet":
+        raise NotImplementedError
+    return network
