@@ -138,8 +138,9 @@ def load_backbone(network: nn.Sequential, imagenet: Mapping[str, Tensor], head: 
     """
     wanted = {key: value.shape for key, value in network.state_dict().items() if not key.startswith(f"{head}.")}
     given = {key: value for key, value in imagenet.items() if not key.startswith(f"{head}.")}
-    wrong = [key for key in wanted if key not in given or given[key].shape != wanted[key]]
-    wrong += [key for key in given if key not in wanted]
+    # Files older than torch 0.4.1 lack the number of batches that batch norm has seen, which is used nowhere.
+    wrong = [key for key in wanted if key not in given and not key.endswith(".num_batches_tracked")]
+    wrong += [key for key in given if key not in wanted or given[key].shape != wanted[key]]
     if wrong:
         raise ValueError(f"These ImageNet weights are of another architecture: {', '.join(wrong[:3])} do not fit.")
     network.load_state_dict(given, strict=False)

@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ def find_checkpoint(system: str, download: bool = True) -> Checkpoint:
     get_spec(system)
     folder = weights_folder() / system
     if (folder / MODEL_FILE).exists():
-        return Checkpoint(system, folder, "weights", read_config(folder / CONFIG_FILE))
+        return _checkpoint(system, folder, "weights")
     looked = [str(folder)]
     if repo := hub_repo(system):
         try:
@@ -96,25 +97,12 @@ def find_checkpoint(system: str, download: bool = True) -> Checkpoint:
         except OSError as error:
             looked.append(f"{repo} on the Hugging Face Hub ({_first_line(error)})")
         else:
-            return Checkpoint(system, folder, "hub", read_config(folder / CONFIG_FILE))
+            return _checkpoint(system, folder, "hub")
     raise CheckpointError(
         f"There is no checkpoint of {system}: looked in {' and in '.join(looked)}. "
         f"Train it with `python -m training train {system} --data DIR --install`, point BRAIN_TUMOR_WEIGHTS to a folder "
         "that has it, or name the Hub repositories in BRAIN_TUMOR_HUB_REPO."
     )
-
-
-def available(download: bool = False) -> list[Checkpoint]:
-    """Checkpoints of all systems that can be found, in the registry's order."""
-    from brain_tumor.registry import MODELS
-
-    found = []
-    for system in MODELS:
-        try:
-            found.append(find_checkpoint(system, download))
-        except CheckpointError:
-            continue
-    return found
 
 
 def hub_repo(system: str) -> str | None:
@@ -129,13 +117,17 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text())
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing: without it {path.parent} cannot be verified. Restore the folder.") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # of the JSON or of its encoding
         raise CheckpointError(f"{path} is not valid JSON ({error}). Restore the folder.") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is not a JSON object. Restore the folder.")
     missing = [name for name in REQUIRED_FIELDS if name not in config]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}. Restore the folder.")
-    if tuple(config["classes"]) != CLASS_NAMES:
-        raise CheckpointError(f"{path} has the classes {config['classes']}, not {list(CLASS_NAMES)}.")
+    if config["classes"] != list(CLASS_NAMES):
+        raise CheckpointError(
+            f"{path} has the classes {config['classes']}, not {list(CLASS_NAMES)}. Restore the folder."
+        )
     return config
 
 
@@ -158,8 +150,22 @@ def load_network(checkpoint: Checkpoint, spec: ModelSpec) -> nn.Sequential:
         tensors = load_tensors(content)
         network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in tensors.items()})
     except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.model_file} does not fit {spec.name}: {_first_line(error)}") from None
+        reason = str(error).removeprefix("Error(s) in loading state_dict for Sequential:")
+        raise CheckpointError(
+            f"{checkpoint.model_file} does not fit {spec.name} ({shorten(reason, 200, placeholder=' …')}). "
+            "Restore the folder."
+        ) from None
     return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _checkpoint(system: str, folder: Path, source: str) -> Checkpoint:
+    config = read_config(folder / CONFIG_FILE)
+    # Some systems have the same architecture: their weights could be mistaken for each other's.
+    if config["system"] != system:
+        raise CheckpointError(
+            f"{folder} holds a checkpoint of {config['system']}, not of {system}. Restore the folder."
+        )
+    return Checkpoint(system, folder, source, config)
 
 
 def _hub_folder(repo: str, download: bool) -> Path:

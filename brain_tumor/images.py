@@ -1,4 +1,4 @@
-"""Any upload -> slice: one reader for files, PIL images and arrays, with limits, and errors that name the culprit."""
+"""Any upload -> slice: one reader for files, PIL images and arrays; limits; errors that name the culprit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import ExifTags, Image, ImageOps
 
 # A file is held in memory while it is decoded. 50 MB is MAX_PIXELS of uncompressed 8-bit grey, and some room.
 MAX_BYTES = 50_000_000
-# A file of 164 kB can unpack to gigabytes. 40 million pixels is a good camera's photograph of a film, and a
-# hundred large MRI slices; at the 4 bytes that Pillow takes for a pixel it is 160 MB, which a server survives.
+# A file of 164 kB can unpack to gigabytes. 40 million pixels is a good camera's photograph of a film, or a
+# hundred large MRI slices; at Pillow's 4 bytes per pixel it is 160 MB, which a server survives.
 MAX_PIXELS = 40_000_000
 # Networks look at images several times this large: of less, they would judge the interpolation.
 MIN_SIDE = 32
@@ -30,11 +30,12 @@ _SIGNATURES = re.compile(
 # The percentiles between which deep pixels are scaled. Between minimum and maximum, a few hot pixels would
 # blacken all others; half a percent at either end leaves an ordinary slice its contrast.
 _WINDOW = (0.5, 99.5)
+_DEEP_CHANNELS = re.compile(";16[BLN]")  # in Pillow's names for 16 bits per channel; ";16" alone is per pixel
 _WHITE_IS_ZERO = 0  # a value of the TIFF tag PhotometricInterpretation
 
 
 class ImageError(ValueError):
-    """An image cannot be used. The message is one sentence for a person: the file's base name and the reason."""
+    """An image cannot be used. The message is one sentence for a person: the file's base name and why."""
 
 
 def read_image(
@@ -44,8 +45,8 @@ def read_image(
 
     The format is told from the content, never from the extension. 8-bit pixels are kept as they are. Deeper
     grey ones, integer or real, are scaled to 0..255 between their 0.5th and 99.5th percentile; NaN becomes
-    black, and so does an image of a single value. EXIF orientation is applied, and what is transparent shows
-    black, the background of an MRI.
+    black, and so does an image of a single value. Of 16-bit colour the upper 8 bits are kept. EXIF
+    orientation is applied, and what is transparent shows black, the background of an MRI.
 
     Args:
         source: A PNG, JPEG, TIFF, WebP, GIF or BMP file, as a path, its content or a binary stream (read from
@@ -59,7 +60,8 @@ def read_image(
 
     Raises:
         ImageError: The source cannot be read, is not an image, is damaged, is larger than `MAX_BYTES` or
-            `MAX_PIXELS` or smaller than `MIN_SIDE`, or is an array of another shape or type.
+            `MAX_PIXELS` or smaller than `MIN_SIDE`, is an array of another shape or type, or has no value to
+            show (none is finite, or the upper 8 bits of 16-bit colour are next to empty).
     """
     name = _display_name(source, name)
     if isinstance(source, np.ndarray):
@@ -85,8 +87,10 @@ def _read_bytes(source: str | os.PathLike | bytes | BinaryIO, name: str) -> byte
             data = _read_path(source, name)
         else:
             data = source.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or "input failed").lower()
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in a path, a closed stream
+        reason = (getattr(error, "strerror", None) or "input failed").lower()
         raise ImageError(f"{name} cannot be read: {reason}.") from error
     if not data:
         raise ImageError(f"{name} is empty.")
@@ -122,10 +126,13 @@ def _decode_picture(data: bytes, name: str) -> Image.Image:
 
 def _from_pil(image: Image.Image, name: str) -> Image.Image:
     _check_size(image.width, image.height, name)
+    layout = str(getattr(image, "tile", ""))  # gone once loaded
     try:
         image.load()
     except Exception as error:  # as above
         raise _undecodable(error, name) from error
+    if image.mode in ("RGB", "RGBA", "LA") and _DEEP_CHANNELS.search(layout):
+        _check_colour_range(image, name)
     return _to_rgb(_upright(image), name)
 
 
@@ -134,13 +141,13 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         expected = "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         raise ImageError(f"{name} has the shape {array.shape} where {expected} is needed.")
     if array.dtype.kind not in "buif":
-        raise ImageError(f"{name} holds {array.dtype} values where real numbers are needed.")
+        raise ImageError(f"{name} holds {array.dtype.name} values where real numbers are needed.")
     _check_size(array.shape[1], array.shape[0], name)
     pixels = array if array.ndim == 3 else array[..., np.newaxis]
     if pixels.dtype != np.uint8:
         # One window for all colours: with one for each, hues would change.
         pixels = np.concatenate([_window(pixels[..., :3], name), _opacity(pixels[..., 3:])], axis=2)
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -169,19 +176,25 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _window(values: np.ndarray, name: str) -> np.ndarray:
-    """Scale real numbers, of any shape, to uint8: the `_WINDOW` percentiles of the finite ones to 0 and 255."""
+    """Scale real numbers of any shape to uint8: the `_WINDOW` percentiles of the finite ones to 0 and 255."""
     values = values.astype(np.result_type(values, np.float32))
-    finite = values[np.isfinite(values)]
+    values *= 0.5  # so that no difference of two of them overflows
+    low, high = _limits(values[np.isfinite(values)], name)
+    values -= low
+    values /= (high - low) or 1.0
+    values[np.isnan(values)] = 0.0
+    np.clip(values, 0.0, 1.0, out=values)
+    values *= 255.0
+    return np.rint(values, out=values).astype(np.uint8)
+
+
+def _limits(finite: np.ndarray, name: str) -> tuple[float, float]:
     if not finite.size:
         raise ImageError(f"{name} holds no finite pixel value.")
-    low, high = (float(p) for p in np.percentile(finite, _WINDOW, overwrite_input=True))
+    low, high = np.percentile(finite, _WINDOW, overwrite_input=True)
     if low == high:  # all but a few pixels are equal, as in a mask of something small: those few matter
-        low, high = float(finite.min()), float(finite.max())
-    with np.errstate(over="ignore"):
-        values -= low
-        values /= (high - low) or 1.0
-    values[np.isnan(values)] = 0.0
-    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+        low, high = finite.min(), finite.max()
+    return float(low), float(high)
 
 
 def _opacity(alpha: np.ndarray) -> np.ndarray:
@@ -201,8 +214,15 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise ImageError(f"{name} is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed.")
 
 
+def _check_colour_range(image: Image.Image, name: str) -> None:
+    # Of 16-bit colour, unlike grey, Pillow keeps the upper 8 bits only: 12-bit values would come out black.
+    brightest = max(high for _, high in image.convert("RGB").getextrema())
+    if brightest < 64:
+        raise ImageError(f"{name} uses little of the range of 16-bit colour; save it with 8 bits or as grey.")
+
+
 def _undecodable(error: Exception, name: str) -> ImageError:
-    # Pillow has limits of its own: an error far above MAX_PIXELS, and a warning that a program may have made one.
+    # Pillow has limits of its own above MAX_PIXELS: a warning, which may be set to raise, then an error.
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return _too_many_pixels(name)
     if "MAX_TEXT" in str(error):  # its limits on the text in a PNG have no exception of their own
@@ -213,4 +233,5 @@ def _undecodable(error: Exception, name: str) -> ImageError:
 
 
 def _too_many_pixels(name: str) -> ImageError:
-    return ImageError(f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller first.")
+    limit = MAX_PIXELS // 1_000_000
+    return ImageError(f"{name} has more than {limit} million pixels; make it smaller first.")

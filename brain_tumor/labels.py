@@ -7,22 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Label:
-    """A class: `name` as in folders, files and APIs; `text` as shown to people."""
+    """A class: `name` as in folders, files and APIs; `text` as shown to people, `short` where there is little room."""
 
     name: str
     text: str
+    short: str
 
 
 LABELS = (
-    Label("glioma", "Glioma"),
-    Label("meningioma", "Meningioma"),
-    Label("notumor", "No tumour"),
-    Label("pituitary", "Pituitary tumour"),
+    Label("glioma", "Glioma", "Glioma"),
+    Label("meningioma", "Meningioma", "Meningioma"),
+    Label("notumor", "No tumour", "No tumour"),
+    Label("pituitary", "Pituitary tumour", "Pituitary"),
 )
 """Alphabetical by name, so position = class index = the order of ImageFolder-style data sets."""
 
 CLASS_NAMES = tuple(label.name for label in LABELS)
 DISPLAY_TEXT = {label.name: label.text for label in LABELS}
+SHORT_TEXT = {label.name: label.short for label in LABELS}
 
 
 def class_index(name: str) -> int:

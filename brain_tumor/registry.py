@@ -28,6 +28,7 @@ class ModelSpec:
         cam_layer: the stage whose output class-activation maps are made from, the last one with spatial extent.
         recipe: how the committed checkpoint is trained, a name in `training.recipes.RECIPES`.
         study_recipe: how the seed study trained the system.
+        backbone: torchvision's name of the network whose ImageNet weights fit; None where there is none.
         head: the stage that does not come from ImageNet weights; None where the whole network starts at random.
         thaw: parts of the backbone in the order in which progressive unfreezing adds them to the head.
         study: the seed study that reported the system, "A" or "B".
@@ -44,6 +45,7 @@ class ModelSpec:
     study_recipe: str
     study: str
     reported_accuracy: float
+    backbone: str | None = None
     head: str | None = None
     thaw: tuple[tuple[str, ...], ...] = ()
     offered: bool = False
@@ -103,6 +105,7 @@ _SPECS = (
         cam_layer="layer4",
         recipe="scratch",
         study_recipe="progressive_unfreezing",
+        backbone="resnet18",
         head="fc",
         thaw=(("layer4",), ("layer3",)),
         study="A",
@@ -117,6 +120,7 @@ _SPECS = (
         cam_layer="layer4",
         recipe="scratch",
         study_recipe="progressive_unfreezing",
+        backbone="resnet50",
         head="fc",
         thaw=(("layer4",), ("layer3",)),
         study="A",
@@ -131,6 +135,7 @@ _SPECS = (
         cam_layer="features",
         recipe="scratch",
         study_recipe="progressive_unfreezing",
+        backbone="efficientnet_b0",
         head="classifier",
         thaw=(("features.7", "features.8"), ("features.5", "features.6")),
         study="A",
@@ -156,6 +161,7 @@ _SPECS = (
         cam_layer="layer4",
         recipe="linear_probe",
         study_recipe="linear_probe",
+        backbone="resnet50",
         head="fc",
         study="B",
         reported_accuracy=0.9510,

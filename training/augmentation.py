@@ -1,8 +1,8 @@
 """Random changes of training images, for whole batches on the device they are on.
 
-All geometry is one affine resampling, so an image is interpolated once, also when it is cropped or made smaller. What is
-random is drawn on the CPU for the whole batch: the same seed gives the same images on a CPU, on a GPU, and when the batch
-is shared among several processes.
+All geometry is one affine resampling, so an image is interpolated once, also when it is cropped or made smaller. What
+is random is drawn on the CPU for the whole batch: the same seed gives the same images on a CPU, on a GPU, and when the
+batch is shared among several processes. Noise alone, a value per pixel, is drawn where the images are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Augmentation:
         rotation: largest angle to either side, degrees.
         translation: largest shift to either side, fraction of the image.
         scale: largest relative change of size, 0.15 means 0.85 to 1.15.
-        crop_area: smallest area of a random crop, fraction; its aspect ratio is 3/4 to 4/3. 1 means no crop.
+        crop_area: smallest area of a random crop, fraction; its aspect ratio is 3/4 to 4/3, less where the crop would
+            not fit into the image. 1 means no crop.
         brightness, contrast, saturation: largest relative change, as torchvision's ColorJitter.
         gamma: the exponent lies in exp(-gamma) to exp(gamma).
         noise: largest standard deviation of added Gaussian noise, of a value range of 1.
@@ -71,8 +72,9 @@ def draw(n: int, augmentation: Augmentation, generator: torch.Generator) -> Draw
         return between(row, max(0.0, 1 - strength), 1 + strength).view(n, 1, 1, 1)
 
     area = between(0, a.crop_area, 1)
-    limit = math.log(4 / 3) if a.crop_area < 1 else 0.0
-    aspect = between(1, -limit, limit).exp()
+    # A crop of that area fits into the image at aspect ratios of area to 1 / area.
+    limit = (-area.log()).clamp(max=math.log(4 / 3))
+    aspect = (limit * between(1, -1, 1)).exp()
     width = (area * aspect).sqrt().clamp(max=1)
     height = (area / aspect).sqrt().clamp(max=1)
     left, top = between(2, -1, 1) * (1 - width), between(3, -1, 1) * (1 - height)

@@ -145,7 +145,8 @@ def folder_of(dataset: DataSet, root: Path) -> Path:
 
 
 def read_records(dataset: DataSet, root: Path, part: str) -> list[Record]:
-    """Labelled images of one part, sorted by class and name as torchvision's ImageFolder sorts them.
+    """Labelled images of one part, sorted by class and name as torchvision's ImageFolder sorts them; those of figshare
+    in the order of their annotations.
 
     Args:
         part: a key of `dataset.counts`, for example "Training".

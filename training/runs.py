@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
-
 from brain_tumor.checkpoints import CONFIG_FILE
-from brain_tumor.registry import ModelSpec, get_spec
+from brain_tumor.registry import get_spec
 from training.data import load_samples
 from training.engine import train
 from training.export import export, git_commit
+from training.initialisation import initial_network
 from training.protocols import PROTOCOLS
 from training.recipes import RECIPES, Recipe
 
@@ -27,7 +26,13 @@ def get_recipe(name: str) -> Recipe:
 
 
 def train_system(
-    system: str, root: Path, runs: Path, recipe_name: str | None = None, seed: int = 0, precision: str = "auto"
+    system: str,
+    root: Path,
+    runs: Path,
+    recipe_name: str | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+    imagenet_file: Path | None = None,
 ) -> Path:
     """Train one system, or finish a run that was interrupted.
 
@@ -35,6 +40,7 @@ def train_system(
         root: folder of the data sets.
         runs: the run's own folder is made in it, named after system, recipe and seed.
         recipe_name: a key of RECIPES; None means the one the committed checkpoint is made with.
+        imagenet_file: where the recipe starts from ImageNet weights, a file to take them from.
 
     Returns:
         The checkpoint folder, `<run>/checkpoint`.
@@ -52,7 +58,7 @@ def train_system(
     size = spec.preprocessing.size
     log.info("%s: %d images to train, %d to validate.", folder.name, len(split.train), len(split.val))
     state, progress = train(
-        network=initial_network(spec, recipe, seed),
+        network=initial_network(spec, recipe, seed, imagenet_file),
         spec=spec,
         recipe=recipe,
         train_samples=load_samples(split.train, root, recipe.load_size or size),
@@ -64,12 +70,3 @@ def train_system(
     config = export(state, progress, spec, recipe_name, recipe, split, seed, commit, checkpoint)
     log.info("Kept epoch %d, validation accuracy %.2f %%: %s", config["best_epoch"], 100 * config["val_accuracy"], checkpoint)
     return checkpoint
-
-
-def initial_network(spec: ModelSpec, recipe: Recipe, seed: int) -> torch.nn.Sequential:
-    """The network as the recipe starts it; its random weights depend on the seed alone."""
-    torch.manual_seed(seed)
-    network = spec.build()
-    if recipe.initialisation == "imagenet":
-        raise NotImplementedError
-    return network

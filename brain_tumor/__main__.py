@@ -1,0 +1,186 @@
+"""`python -m brain_tumor`: classify slices, list models. Not a medical device."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image
+
+from brain_tumor.catalogue import list_models
+from brain_tumor.checkpoints import CheckpointError
+from brain_tumor.explanation import DEFAULT_METHOD, METHODS, explain_reading, overlay
+from brain_tumor.images import ImageError, read_image
+from brain_tumor.inference import Classifier, Prediction, load_model
+from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
+from brain_tumor.registry import MODELS, UnknownModelError
+
+BATCH = 16
+FAILED = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, or 2 where something could not be answered."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (CheckpointError, UnknownModelError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m brain_tumor", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    command = commands.add_parser("classify", help="classify image files")
+    command.add_argument("paths", nargs="+", metavar="PATH", help="image file, or folder of image files")
+    command.add_argument(
+        "--model",
+        nargs="+",
+        metavar="NAME",
+        help=f"one or more of {', '.join(MODELS)}, or all (default: those that the app offers)",
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object per image and model, one per line")
+    command.add_argument("--overlay", type=Path, metavar="DIR", help="write the slice under its heatmap to this folder")
+    command.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="class-activation method")
+    command.add_argument("--target", choices=CLASS_NAMES, help="class to explain (default: the predicted one)")
+    command.set_defaults(run=_classify)
+
+    command = commands.add_parser("models", help="list the models and where their weights are")
+    command.add_argument("--json", action="store_true", help="one JSON object per model, one per line")
+    command.set_defaults(run=_models)
+    return parser
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    classifiers = [load_model(name) for name in _names(arguments.model)]
+    if arguments.overlay:
+        arguments.overlay.mkdir(parents=True, exist_ok=True)
+    overlays = _OverlayNames()
+    reader = _Reader()
+    if not arguments.json:
+        print(f"{'image':<32}  {'model':<22}  {'answer':<17}  " + "  ".join(f"{name:>10}" for name in CLASS_NAMES))
+    slices = reader.slices(arguments.paths)
+    while batch := list(islice(slices, BATCH)):
+        answers = [_answer(classifier, batch, arguments, overlays) for classifier in classifiers]
+        for (path, _), *predictions in zip(batch, *answers, strict=True):
+            for prediction in predictions:
+                print(_json_line(path, prediction) if arguments.json else _text_line(path, prediction), flush=True)
+    return FAILED if reader.failed else 0
+
+
+def _names(given: list[str] | None) -> list[str]:
+    """Systems to ask, each once; UnknownModelError or CheckpointError follow when they are loaded."""
+    if given and "all" not in given:
+        return list(dict.fromkeys(given))
+    available = list_models(available_only=True)
+    names = [model.spec.name for model in available if given or model.spec.offered]
+    if not names:
+        raise CheckpointError(list_models()[0].problem)
+    return names
+
+
+class _Reader:
+    """Reads files one after the other; a bad one is a line on stderr and does not stop the others."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def slices(self, paths: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
+        for path in _expand(paths):
+            try:
+                yield path, read_image(path)
+            except ImageError as error:
+                self.failed = True
+                print(f"{path}: {error}", file=sys.stderr, flush=True)
+
+
+def _expand(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if Path(path).is_dir():
+            yield from (str(file) for file in sorted(Path(path).rglob("*")) if file.is_file())
+        else:
+            yield path
+
+
+def _answer(
+    classifier: Classifier, batch: Sequence[tuple[str, Image.Image]], arguments: argparse.Namespace, names: _OverlayNames
+) -> list[Prediction]:
+    readings = classifier.read([image for _, image in batch])
+    if arguments.overlay:
+        for (path, image), reading in zip(batch, readings, strict=True):
+            explanation = explain_reading(classifier, reading, image.size, arguments.target, arguments.method)
+            picture = Image.fromarray(overlay(image, explanation.heatmap))
+            picture.save(arguments.overlay / f"{names.stem(path)}_{classifier.spec.name}.png")
+    return [reading.prediction for reading in readings]
+
+
+class _OverlayNames:
+    """One file name per image, also where two folders hold files of the same name."""
+
+    def __init__(self) -> None:
+        self._stems: dict[str, str] = {}
+
+    def stem(self, path: str) -> str:
+        if path not in self._stems:
+            stem, n = Path(path).stem, 1
+            while (candidate := stem if n == 1 else f"{stem}-{n}") in self._stems.values():
+                n += 1
+            self._stems[path] = candidate
+        return self._stems[path]
+
+
+def _json_line(path: str, prediction: Prediction) -> str:
+    return json.dumps({"image": path, **prediction.to_json()})
+
+
+def _text_line(path: str, prediction: Prediction) -> str:
+    shown = path if len(path) <= 32 else "…" + path[-31:]
+    scores = "  ".join(f"{p:>10.1%}" for p in prediction.probabilities.values())
+    return f"{shown:<32}  {prediction.model:<22}  {DISPLAY_TEXT[prediction.predicted_class]:<17}  {scores}"
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    models = list_models()
+    if not arguments.json:
+        print(f"{'model':<22}  {'from':<8}  {'size':>8}  {'reported':>8}  {'measured':>8}  sha256 or what is missing")
+    for model in models:
+        found = model.checkpoint
+        if arguments.json:
+            print(
+                json.dumps(
+                    {
+                        "model": model.spec.name,
+                        "title": model.spec.title,
+                        "available": model.available,
+                        "source": found and found.source,
+                        "path": found and str(found.model_file),
+                        "bytes": found and found.size_bytes,
+                        "sha256": found and found.sha256,
+                        "reported_accuracy": model.spec.reported_accuracy,
+                        "measured_accuracy": model.measured_accuracy,
+                        "problem": model.problem,
+                    }
+                )
+            )
+            continue
+        measured = f"{model.measured_accuracy:.2%}" if model.measured_accuracy is not None else "-"
+        size = f"{found.size_bytes / 2**20:.1f} MiB" if found else "-"
+        print(
+            f"{model.spec.name:<22}  {found.source if found else '-':<8}  {size:>8}  {model.spec.reported_accuracy:>8.2%}  "
+            f"{measured:>8}  {found.sha256[:16] if found else 'no checkpoint'}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Where a network looked: class-activation maps by the grad-cam package, and how they are drawn.
+
+The package hooks into the layer it explains and runs the whole network again. On a network that several requests share,
+those hooks cross. Here the network is cut behind the layer instead: the feature maps have been computed once, and each
+request gives the package a small module of its own, Identity -> tail, whose Identity carries the hooks. The maps are the
+same, and cost a pass through the tail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from brain_tumor.inference import Classifier, Prediction, Reading
+from brain_tumor.labels import CLASS_NAMES, class_index
+
+
+class UnknownMethodError(ValueError):
+    """No class-activation method of that name; the message lists those that exist."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A class-activation method: `cls` is its class in the grad-cam package, `source` the paper."""
+
+    name: str
+    title: str
+    cls: str
+    source: str
+
+
+_METHODS = (
+    Method("gradcam", "Grad-CAM", "GradCAM", "Selvaraju et al. 2017, arXiv:1610.02391"),
+    Method("gradcam++", "Grad-CAM++", "GradCAMPlusPlus", "Chattopadhyay et al. 2018, arXiv:1710.11063"),
+    Method("layercam", "LayerCAM", "LayerCAM", "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943"),
+    Method("hirescam", "HiResCAM", "HiResCAM", "Draelos and Carin 2020, arXiv:2011.08891"),
+    Method("xgradcam", "XGrad-CAM", "XGradCAM", "Fu et al. 2020, arXiv:2008.02312"),
+    Method("eigengradcam", "EigenGradCAM", "EigenGradCAM", "Gildenblat 2021, package grad-cam"),
+)
+METHODS = {method.name: method for method in _METHODS}
+DEFAULT_METHOD = _METHODS[0].name
+
+# Dark to bright in equal perceived steps, also for the colour-blind and in print (matplotlib's inferno).
+COLORMAP = matplotlib.colormaps["inferno"]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where one model saw evidence for one class in one slice.
+
+    Attributes:
+        prediction: the model's answer.
+        target_class: the class that is explained.
+        method: a key of `METHODS`.
+        heatmap: float32 (H, W) in [0, 1] at the size of the slice; its maximum is 1, or all of it is 0.
+        found: False where the method found nothing that speaks for the class; the heatmap is then all 0.
+    """
+
+    prediction: Prediction
+    target_class: str
+    method: str
+    heatmap: np.ndarray
+    found: bool
+
+
+def explain_reading(
+    classifier: Classifier,
+    reading: Reading,
+    size: tuple[int, int],
+    target_class: str | None = None,
+    method: str = DEFAULT_METHOD,
+) -> Explanation:
+    """Explain an answer that has been given.
+
+    Args:
+        classifier: the one that gave it.
+        size: (width, height) of the slice, px, as PIL says it.
+        target_class: any of the four classes; None means the predicted one.
+        method: a key of `METHODS`.
+
+    Raises:
+        ValueError: no such class, no such method.
+    """
+    target_class = target_class or reading.prediction.predicted_class
+    coarse = class_activation_map(classifier.tail, reading.features, class_index(target_class), method)
+    found = bool(coarse.max() > 0)
+    width, height = size
+    heatmap = F.interpolate(torch.from_numpy(coarse)[None, None], (height, width), mode="bilinear")[0, 0].numpy()
+    if found:
+        heatmap = heatmap / heatmap.max()
+    return Explanation(reading.prediction, target_class, method, heatmap.clip(0, 1), found)
+
+
+def class_activation_map(tail: nn.Module, features: Tensor, target: int, method: str) -> np.ndarray:
+    """Heatmap of one class over the feature maps.
+
+    Args:
+        tail: the network behind the feature maps, (1, C, h, w) -> (1, 4); shared, left as it is.
+        features: float (1, C, h, w).
+        target: class index.
+
+    Returns:
+        float32 (h, w) in [0, 1].
+    """
+    if not 0 <= target < len(CLASS_NAMES):
+        # The package's own context manager would swallow the IndexError and return nothing.
+        raise ValueError(f"There is no class {target}; the classes are 0 to {len(CLASS_NAMES) - 1}.")
+    # The package takes seconds to import (scikit-learn, scipy): not before somebody asks for a map.
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    hooked = nn.Identity()
+    own = nn.Sequential(hooked, tail).eval()
+    leaf = features.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        cam = getattr(pytorch_grad_cam, get_method(method).cls)(model=own, target_layers=[hooked])
+        try:
+            heatmap = cam(input_tensor=leaf, targets=[ClassifierOutputTarget(target)])[0]
+        finally:
+            cam.activations_and_grads.release()
+    return np.nan_to_num(heatmap).astype(np.float32)
+
+
+def get_method(name: str) -> Method:
+    """The method of that name; UnknownMethodError lists those that exist."""
+    try:
+        return METHODS[name]
+    except KeyError:
+        raise UnknownMethodError(f"Unknown method {name!r}; the methods are {', '.join(METHODS)}.") from None
+
+
+def colored(heatmap: np.ndarray) -> Image.Image:
+    """Heatmap (H, W) in [0, 1] -> RGBA image whose opacity grows with the heat, to be laid over the slice."""
+    rgba = COLORMAP(heatmap, bytes=True)
+    rgba[..., 3] = (255 * np.sqrt(heatmap)).astype(np.uint8)
+    return Image.fromarray(rgba)
+
+
+def overlay(image: Image.Image, heatmap: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+    """The slice under its heatmap.
+
+    Args:
+        image: the slice, (width, height) as the heatmap.
+        heatmap: float (H, W) in [0, 1].
+        opacity: of the hottest place, in [0, 1].
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    layer = colored(heatmap)
+    layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    return np.array(Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB"))

@@ -1,0 +1,158 @@
+"""The first tab: drop a slice, see what each model answers and where it looked; and the same as an API endpoint."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from brain_tumor.catalogue import list_models
+from brain_tumor.checkpoints import CheckpointError
+from brain_tumor.examination import Examination
+from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, overlay
+from brain_tumor.images import ImageError, read_image
+from brain_tumor.labels import CLASS_NAMES, LABELS
+from brain_tumor.trust import agreement
+from brain_tumor.ui import html
+
+log = logging.getLogger(__name__)
+
+PREDICTED = "predicted"
+"""Choice of the class to explain that means: whatever each model predicts."""
+
+DEFAULT_OPACITY = 60
+
+# Every event that runs networks waits in one line, so that a crowd slows answers down instead of exhausting memory.
+QUEUE = {"concurrency_id": "models", "concurrency_limit": 2}
+
+# A session that is closed or left alone loses its slice.
+SESSION_SECONDS = 3600
+
+_SET_OPACITY = "value => { document.documentElement.style.setProperty('--heat', value / 100); }"
+
+
+def build() -> None:
+    """Add the tab to the Blocks that are being built."""
+    models = list_models(available_only=True)
+    choices = [(model.spec.title, model.spec.name) for model in models]
+    offered = [model.spec.name for model in models if model.spec.offered]
+    with gr.Row(elem_id="classify"):
+        with gr.Column(elem_id="drop"):
+            upload = gr.File(label="Slice", elem_id="slice-upload", height=120, show_label=False)
+        with gr.Column(elem_id="answers"):
+            answer = gr.HTML(html.waiting() if models else html.problem(list_models()[0].problem), elem_id="answer")
+            gr.HTML(html.notice(), elem_id="notice")
+        with gr.Column(elem_id="settings"):
+            chosen = gr.CheckboxGroup(choices, value=offered, label="Models", elem_id="models")
+            target = gr.Radio(
+                [("as predicted", PREDICTED), *((label.text, label.name) for label in LABELS)],
+                value=PREDICTED,
+                label="Class to explain",
+                elem_id="target",
+            )
+            method = gr.Dropdown(
+                [(method.title, method.name) for method in METHODS.values()],
+                value=DEFAULT_METHOD,
+                label="Method",
+                elem_id="method",
+                filterable=False,
+            )
+            opacity = gr.Slider(0, 100, DEFAULT_OPACITY, step=1, label="Heatmap opacity, %", elem_id="opacity")
+    examination = gr.State(None, time_to_live=SESSION_SECONDS)
+
+    settings = [chosen, target, method]
+    hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
+    upload.upload(_open, [upload, *settings], [upload, examination, answer], **hidden)
+    # trigger_mode: while an answer is drawn, only the last of several changes counts.
+    gr.on(
+        [chosen.change, target.change, method.change],
+        _show,
+        [examination, *settings],
+        answer,
+        trigger_mode="always_last",
+        **hidden,
+    )
+    opacity.input(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
+    _endpoint(choices, offered)
+
+
+def _open(path: str, models: list[str], target: str, method: str) -> tuple[None, Examination | None, str]:
+    """Read the upload and answer. The drop zone is emptied at once, ready for the next slice."""
+    name = Path(path).name
+    try:
+        examination = Examination(read_image(path), name)
+    except ImageError as error:
+        return None, None, html.problem(str(error))
+    return None, examination, _show(examination, models, target, method)
+
+
+def _show(examination: Examination | None, models: list[str], target: str, method: str) -> str:
+    if examination is None:
+        return html.waiting()
+    if not models:
+        return html.problem("No model is chosen. Tick at least one under Models.")
+    try:
+        explanations = examination.answers(models, None if target == PREDICTED else target, method)
+    except CheckpointError as error:
+        log.error("%s", error)
+        return html.problem(str(error))
+    return html.answer(examination, explanations)
+
+
+def _endpoint(choices: list[tuple[str, str]], offered: list[str]) -> None:
+    """The named endpoint /classify, on components of its own that are never shown."""
+    image = gr.File(label="image", visible=False)
+    models = gr.CheckboxGroup(choices, value=offered, label="models", visible=False)
+    method = gr.Dropdown(list(METHODS), value=DEFAULT_METHOD, label="method", visible=False)
+    target = gr.Dropdown([PREDICTED, *CLASS_NAMES], value=PREDICTED, label="target_class", visible=False)
+    result = gr.JSON(label="answers", visible=False)
+    gr.Button(visible=False).click(
+        classify, [image, models, method, target], result, api_name="classify", show_progress="hidden", **QUEUE
+    )
+
+
+def classify(image: str, models: list[str], method: str, target_class: str) -> dict[str, Any]:
+    """What each chosen model makes of one slice, and where it looked.
+
+    Args:
+        image: an image file.
+        models: names of systems.
+        method: class-activation method.
+        target_class: class to explain; "predicted" means the one that each model predicts.
+
+    Returns:
+        image: the file's name; agreement: the class with the most votes (null on a tie), and whether all agree;
+        answers: per model, what the command line prints with --json, and its overlay as a PNG data URI.
+    """
+    if not image:
+        raise gr.Error("No image was sent. Give a file as `image`.", print_exception=False)
+    if not models:
+        raise gr.Error("No model was chosen. Name at least one in `models`.", print_exception=False)
+    try:
+        examination = Examination(read_image(image), Path(image).name)
+        explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
+    except (ImageError, CheckpointError) as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    votes = agreement([explanation.prediction for explanation in explanations])
+    return {
+        "image": examination.name,
+        "agreement": {"predicted_class": votes.leading, "unanimous": votes.unanimous},
+        "answers": [_answer(examination, explanation) for explanation in explanations],
+    }
+
+
+def _answer(examination: Examination, explanation: Explanation) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.fromarray(overlay(examination.image, explanation.heatmap)).save(buffer, "PNG")
+    return {
+        **explanation.prediction.to_json(),
+        "target_class": explanation.target_class,
+        "method": explanation.method,
+        "evidence_found": explanation.found,
+        "overlay": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+    }

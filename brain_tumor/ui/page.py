@@ -1,0 +1,69 @@
+"""The whole page and how it is served."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from brain_tumor.catalogue import list_models
+from brain_tumor.images import MAX_BYTES
+from brain_tumor.inference import load_model
+from brain_tumor.ui import classify, html
+
+HERE = Path(__file__).parent
+
+# Uploads are deleted minutes after they came, (every, older than) in seconds. Nothing on the page refers to them: what
+# is shown is part of the page itself.
+DELETE_CACHE = (60, 300)
+
+SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+
+
+def build() -> gr.Blocks:
+    """The page, not yet served."""
+    with gr.Blocks(title="Brain MRI, several opinions", delete_cache=DELETE_CACHE, fill_width=True) as page:
+        gr.HTML(html.heading(), elem_id="heading")
+        classify.build()
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """Arguments of `Blocks.launch` that the page needs wherever it is served."""
+    return {
+        "theme": gr.themes.Base(
+            primary_hue="teal",
+            neutral_hue="slate",
+            font=SYSTEM_FONTS,
+            font_mono=["ui-monospace", "monospace"],
+        ).set(
+            # The default is too pale to read, by the contrast that WCAG asks for.
+            body_text_color_subdued="*neutral_600",
+            body_text_color_subdued_dark="*neutral_400",
+            block_title_text_color="*neutral_700",
+            block_title_text_color_dark="*neutral_300",
+        ),
+        "css_paths": [HERE / "style.css"],
+        "js": (HERE / "page.js").read_text(),
+        "max_file_size": MAX_BYTES,
+        # It would keep every visitor's slices and answers in the browser and on the server.
+        "run_history": False,
+        # Server-side rendering starts a node process that outlives the app.
+        "ssr_mode": False,
+        "footer_links": ["api"],
+    }
+
+
+def warm_up() -> None:
+    """Load the offered models and the explanation package in the background, so that the first visitor need not wait."""
+
+    def work() -> None:
+        import pytorch_grad_cam  # noqa: F401  (imported for its side effect: it takes seconds)
+
+        for model in list_models(available_only=True):
+            if model.spec.offered:
+                load_model(model.spec.name)
+
+    threading.Thread(target=work, name="warm-up", daemon=True).start()

@@ -1,0 +1,451 @@
+"""Everything that states measured numbers: metrics files, model cards, figures, the tables of the README.
+
+All of it is generated, from `config.json`, `evaluation/history.json` and the per-image logits in `evaluation/*.csv`.
+The README is the one beside the weights folder; between the markers
+
+    <!-- generated: results -->
+    <!-- /generated -->
+
+stands the table of all systems.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
+from brain_tumor.labels import LABELS
+from brain_tumor.registry import MODELS, ModelSpec, get_spec
+from training import figures
+from training.augmentation import Augmentation
+from training.data import DATA_SETS, DataError, DataSet
+from training.engine import Epoch
+from training.evaluation import (
+    DASH,
+    Metrics,
+    Predictions,
+    class_table,
+    decimal,
+    evaluation_folder,
+    measure,
+    percent,
+    read_predictions,
+    systems_with_weights,
+    table,
+    to_json,
+)
+from training.figures import millions
+from training.protocols import PROTOCOLS
+
+CARD_FILE = "README.md"
+RESULTS_BLOCK = "results"
+HISTORY_FILE = "history.json"
+CHOSEN_MARK = "‡"
+INITIALISATIONS = {"random": "random weights", "imagenet": "ImageNet weights"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A checkpoint on the test images of one protocol.
+
+    Attributes:
+        dataset, part: what was tested on.
+        chose_epoch: the test images also decided which epoch was kept.
+    """
+
+    protocol: str
+    predictions: Predictions
+    metrics: Metrics
+    dataset: DataSet
+    part: str
+    chose_epoch: bool
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure yet to be drawn, and the text that it shows the content of."""
+
+    draw: Callable[[], Figure]
+    source: str
+
+
+def write_all() -> list[Path]:
+    """Write metrics, cards, figures and the README's table anew; returns the files.
+
+    Raises:
+        DataError, CheckpointError: a source is damaged; the message names it.
+    """
+    texts, drawings = _texts(), _drawings()
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+    for path, drawing in drawings.items():
+        figures.save(drawing.draw(), path, drawing.source)
+    return [*texts, *drawings]
+
+
+def drift() -> list[str]:
+    """The files that differ from what `write_all` would write, and metrics files without predictions, sorted.
+
+    A figure differs if it was drawn from other data; how it is drawn does not matter.
+    """
+    texts, drawings = _texts(), _drawings()
+    files = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    files += [path for path, drawing in drawings.items() if not figures.is_current(path, drawing.source)]
+    for system in systems_with_weights():
+        for path in (*evaluation_folder(system).glob("*.json"), *evaluation_folder(system).glob("*.png")):
+            if path.name != HISTORY_FILE and path not in texts and path not in drawings:
+                files.append(path)
+    return sorted(map(str, files))
+
+
+def update(text: str, block: str, content: str) -> str:
+    """Replace what stands between a block's markers; ValueError if the text has no such block."""
+    opening, closing = f"<!-- generated: {block} -->", "<!-- /generated -->"
+    pattern = re.compile(f"({re.escape(opening)}\n).*?({re.escape(closing)})", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"There is no {opening} … {closing} in the text.")
+    return pattern.sub(lambda match: f"{match[1]}{content.strip()}\n{match[2]}", text)
+
+
+def results_table() -> str:
+    """Markdown: all systems, what their studies reported, what was measured here, and how the checkpoints were made."""
+    header = ["system", "study", "reported", *PROTOCOLS, "initialisation", "parameters", "training"]
+    rows = [_results_row(spec) for spec in MODELS.values()]
+    note = f"Accuracies measured here are given with their Wilson 95 % interval, in percent; {DASH}: not measured."
+    if any(CHOSEN_MARK in cell for row in rows for cell in row):
+        note += f" {_chosen_note()}"
+    return f"{table(header, rows)}\n\n{note}"
+
+
+def _results_row(spec: ModelSpec) -> list[str]:
+    row = [spec.title, spec.study, percent(spec.reported_accuracy)]
+    parameters = millions(count_parameters(spec))
+    if spec.name not in systems_with_weights():
+        return [*row, *(DASH for _ in PROTOCOLS), DASH, parameters, DASH]
+    config = _config(spec.name)
+    measured = {result.protocol: _accuracy_cell(result) for result in _results(spec.name)}
+    row[0] = f"[{spec.title}]({weights_folder().name}/{spec.name}/{CARD_FILE})"
+    row += [measured.get(protocol, DASH) for protocol in PROTOCOLS]
+    return [*row, _initialisation(config), parameters, f"{_minutes(config)}, {config['hardware']}"]
+
+
+def _accuracy_cell(result: Result) -> str:
+    mark = f" {CHOSEN_MARK}" if result.chose_epoch else ""
+    return f"{percent(result.metrics.accuracy, result.metrics.accuracy_interval)}, n = {result.metrics.n:,}{mark}"
+
+
+def _chosen_note() -> str:
+    return f"{CHOSEN_MARK} These images also chose the epoch that was kept, so this is a validation accuracy."
+
+
+def model_card(system: str) -> str:
+    """The README.md of a checkpoint's folder, as the Hugging Face Hub shows it: YAML metadata and Markdown.
+
+    Raises:
+        UnknownModelError: no such system.
+        CheckpointError, DataError: its config.json or a file of predictions is missing or damaged.
+    """
+    spec, config, results = get_spec(system), _config(system), _results(system)
+    metadata = yaml.safe_dump(_metadata(spec, config, results), sort_keys=False, allow_unicode=True, width=1000)
+    parts = [
+        f"---\n{metadata}---",
+        *_introduction(spec, config),
+        *_results_section(spec, config, results),
+        *_training_section(spec, config),
+        *_data_section(config, results),
+        *_usage_section(spec),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def count_parameters(spec: ModelSpec) -> int:
+    """Parameters of the system's network, learned or not."""
+    # On the meta device no weight is allocated or drawn.
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in spec.build().parameters())
+
+
+def _metadata(spec: ModelSpec, config: dict[str, Any], results: list[Result]) -> dict[str, Any]:
+    task = "image-classification"
+    metadata = {
+        "license": "mit",
+        "library_name": "pytorch",
+        "pipeline_tag": task,
+        "tags": ["medical-imaging", "mri", "brain-tumor"],
+        "datasets": [_training_data(config).title],
+        "metrics": ["accuracy", "f1", "precision", "recall", "roc_auc"],
+    }
+    if not results:
+        return metadata
+    measured = [
+        {
+            "task": {"type": task},
+            "dataset": {"type": result.dataset.name, "name": result.dataset.title, "split": result.part},
+            "metrics": [
+                {"type": kind, "name": name, "value": round(value, 6)}
+                for kind, name, value in _headline(result.metrics)
+                if value is not None
+            ],
+        }
+        for result in results
+    ]
+    return metadata | {"model-index": [{"name": spec.name, "results": measured}]}
+
+
+def _headline(metrics: Metrics) -> list[tuple[str, str, float | None]]:
+    return [
+        ("accuracy", "Accuracy", metrics.accuracy),
+        ("f1", "Macro F1", metrics.macro_f1),
+        ("precision", "Macro precision", metrics.macro_precision),
+        ("recall", "Macro sensitivity", metrics.macro_recall),
+        ("roc_auc", "Macro ROC-AUC, one against the rest", metrics.macro_roc_auc),
+    ]
+
+
+def _introduction(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
+    classes = [label.text.lower() for label in LABELS]
+    size = spec.preprocessing.size
+    yield f"# {spec.title} for brain tumour MRI slices"
+    yield (
+        f"This network looks at one MRI slice of a brain, {size} x {size} px, and gives probabilities for "
+        f"{', '.join(classes[:-1])} and {classes[-1]}. It has {millions(count_parameters(spec))} parameters and was "
+        f"trained from {_initialisation(config)}."
+    )
+    yield (
+        "**It is no medical device.** It was made for research and teaching, has never been tested in a clinic, and "
+        "must not take part in any decision about a person's health."
+    )
+
+
+def _results_section(spec: ModelSpec, config: dict[str, Any], results: list[Result]) -> Iterator[str]:
+    yield "## Results"
+    yield f"Study {spec.study}, which proposed this system, reported an accuracy of {percent(spec.reported_accuracy)}."
+    if not results:
+        yield "This checkpoint has not been measured yet."
+        return
+    header = ["protocol", "tested on", "n", "accuracy (95 % interval)", "macro F1", "macro ROC-AUC", "loss"]
+    yield table(header, [_result_row(result) for result in results])
+    if any(result.chose_epoch for result in results):
+        yield _chosen_note()
+    warnings = [f"> - {d.title}: {fault}" for d in _data_sets(config, results) for fault in d.faults]
+    yield "\n".join(["> **Read these numbers with care.** Known faults of the data:", ">", *warnings])
+    yield (
+        "Intervals are Wilson's, at 95 %: they hold for images like these, not for other scanners, hospitals or "
+        "patients. Every number measured here is computed from the per-image logits in `evaluation/*.csv` by "
+        "`python -m training tables`."
+    )
+    for result in results:
+        yield f"### `{result.protocol}`"
+        description, *_ = (PROTOCOLS[result.protocol].__doc__ or "").split("\n")
+        yield f"The protocol: {description}"
+        if result.protocol != config["protocol"]:
+            yield f"Only its test images are used here: the network was trained under `{config['protocol']}`."
+        yield class_table(result.metrics)
+        n = f"of {result.metrics.n:,} images, protocol {result.protocol}"
+        yield f"![Confusion matrix {n}](evaluation/{result.protocol}_confusion.png)"
+        yield f"![ROC and precision-recall curves {n}](evaluation/{result.protocol}_curves.png)"
+
+
+def _result_row(result: Result) -> list[str]:
+    metrics = result.metrics
+    mark = f" {CHOSEN_MARK}" if result.chose_epoch else ""
+    return [
+        f"`{result.protocol}`",
+        f"{result.dataset.title}, {result.part}",
+        f"{metrics.n:,}",
+        percent(metrics.accuracy, metrics.accuracy_interval) + mark,
+        percent(metrics.macro_f1),
+        decimal(metrics.macro_roc_auc),
+        f"{metrics.loss:.4f}",
+    ]
+
+
+def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
+    recipe = config["recipe"]
+    whose = f"that of study {spec.study}" if recipe["name"] == spec.study_recipe else f"not that of study {spec.study}"
+    libraries = ", ".join(f"{name} {version}" for name, version in config["libraries"].items())
+    facts = [
+        ("recipe", f"`{recipe['name']}` of `training/recipes.py`, {whose}"),
+        ("initialisation", _initialisation(config)),
+        ("seed", config["seed"]),
+        ("epochs", f"{config['epochs']}; kept is epoch {config['best_epoch']}, the best on the validation images"),
+        ("validation accuracy", percent(config["val_accuracy"])),
+        ("optimizer", recipe["optimizer"]),
+        *((f"phase {phase['name']}", _phase(phase)) for phase in recipe["phases"]),
+        ("schedule", f"`{recipe['schedule']}`"),
+        ("batch size", recipe["batch_size"]),
+        ("momentum", recipe["momentum"]),
+        ("weight decay", recipe["weight_decay"]),
+        ("label smoothing", recipe["label_smoothing"]),
+        ("averaged weights, decay", recipe["ema"]),
+        ("resolutions", ", ".join(f"{size} px from epoch {first + 1}" for first, size in recipe["resolutions"])),
+        ("patience", recipe["patience"] and f"{recipe['patience']} epochs"),
+        ("augmentation", _augmentation(recipe["augmentation"])),
+        ("hardware", config["hardware"]),
+        ("duration", _minutes(config)),
+        ("libraries", libraries),
+        ("git commit", config["git_commit"]),
+        ("sha256 of model.safetensors", config["sha256"]),
+    ]
+    yield "## Training"
+    yield _facts([(name, str(fact)) for name, fact in facts if fact or name == "seed"])
+    data = config["data"]
+    parts = ("train", "val")
+    rows = [[label.text, *(f"{data[part][label.name]:,}" for part in parts)] for label in LABELS]
+    rows.append(["together", *(f"{sum(data[part].values()):,}" for part in parts)])
+    yield f"Images of {data['name']}, version {data['version']}, under the protocol `{config['protocol']}`:"
+    yield table(["class", "training", "validation"], rows)
+    if (evaluation_folder(spec.name) / HISTORY_FILE).exists():
+        yield "![Loss and accuracy over the epochs](evaluation/training_curves.png)"
+        yield (
+            "Training values are means over an epoch, while the weights change, of augmented images and with label "
+            "smoothing where the recipe has them; validation values are of the weights at its end, without either."
+        )
+
+
+def _facts(facts: list[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts)
+
+
+def _phase(phase: dict[str, Any]) -> str:
+    rates = f"learning rate {phase['head_lr']:g}"
+    if phase["backbone_lr"] != phase["head_lr"]:
+        rates += f" (head), {phase['backbone_lr']:g} (backbone)"
+    return f"{phase['epochs']} epochs, {rates}"
+
+
+def _augmentation(augmentation: dict[str, Any]) -> str:
+    unchanged = asdict(Augmentation())
+    changed = {name: value for name, value in augmentation.items() if value != unchanged.get(name)}
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items()) or "none"
+
+
+def _data_section(config: dict[str, Any], results: list[Result]) -> Iterator[str]:
+    yield "## Data"
+    yield "\n".join(f"- [{d.title}]({d.source}), {d.licence}. {d.citation}" for d in _data_sets(config, results))
+
+
+def _usage_section(spec: ModelSpec) -> Iterator[str]:
+    yield "## Use"
+    yield f"```bash\npython -m brain_tumor classify slice.png --model {spec.name}\n```"
+    yield (
+        "```python\nfrom PIL import Image\n\nfrom brain_tumor import load_model\n\n"
+        f'prediction = load_model("{spec.name}").classify(Image.open("slice.png"))\n```'
+    )
+
+
+def _texts() -> dict[Path, str]:
+    """All generated text files, with their content."""
+    texts = {}
+    for system in systems_with_weights():
+        for result in _results(system):
+            texts[evaluation_folder(system) / f"{result.protocol}.json"] = to_json(result.metrics)
+        texts[weights_folder() / system / CARD_FILE] = model_card(system)
+    if _readme_wants_results():
+        texts[_readme()] = update(_readme().read_text(encoding="utf-8"), RESULTS_BLOCK, results_table())
+    return texts
+
+
+def _drawings() -> dict[Path, Drawing]:
+    """All generated figures: those of the cards and, if there is a README to show them, those of the README."""
+    drawings = {}
+    compared: dict[str, list[figures.System]] = {}
+    for system in systems_with_weights():
+        spec, config, folder = get_spec(system), _config(system), evaluation_folder(system)
+        for result in _results(system):
+            title = f"{spec.title}, {result.protocol}"
+            source = title + (folder / f"{result.protocol}.csv").read_text(encoding="utf-8")
+            confusion = partial(figures.confusion, result.metrics, title)
+            curves = partial(figures.curves, result.predictions, title)
+            drawings[folder / f"{result.protocol}_confusion.png"] = Drawing(confusion, source)
+            drawings[folder / f"{result.protocol}_curves.png"] = Drawing(curves, source)
+            point = figures.System(spec.title, count_parameters(spec), result.metrics)
+            compared.setdefault(result.protocol, []).append(point)
+        if (folder / HISTORY_FILE).exists():
+            drawings[folder / "training_curves.png"] = _training_curves(spec, config, folder / HISTORY_FILE)
+    if _readme_wants_results():
+        folder = weights_folder().parent / "docs"
+        for protocol, systems in compared.items():
+            draw = partial(figures.comparison, systems, protocol)
+            drawings[folder / f"comparison_{protocol}.png"] = Drawing(draw, repr(systems))
+        for dataset in DATA_SETS:
+            draw = partial(figures.class_distribution, dataset)
+            drawings[folder / f"classes_{dataset.name}.png"] = Drawing(draw, repr(dataset))
+    return drawings
+
+
+def _training_curves(spec: ModelSpec, config: dict[str, Any], path: Path) -> Drawing:
+    source = path.read_text(encoding="utf-8")
+    history = [Epoch(**row) for row in json.loads(source)]
+    train, val = (sum(config["data"][part].values()) for part in ("train", "val"))
+    title = f"{spec.title}: n = {train:,} training and {val:,} validation images"
+    draw = partial(figures.training, history, config["best_epoch"], title)
+    return Drawing(draw, source + title + str(config["best_epoch"]))
+
+
+def _readme() -> Path:
+    return weights_folder().parent / "README.md"
+
+
+def _readme_wants_results() -> bool:
+    return _readme().exists() and f"<!-- generated: {RESULTS_BLOCK} -->" in _readme().read_text(encoding="utf-8")
+
+
+def _results(system: str) -> list[Result]:
+    """The system's measured protocols, in the order of PROTOCOLS."""
+    config = _config(system)
+    paths = [evaluation_folder(system) / f"{protocol}.csv" for protocol in PROTOCOLS]
+    return [_result(path, config) for path in paths if path.exists()]
+
+
+def _result(path: Path, config: dict[str, Any]) -> Result:
+    predictions = read_predictions(path)
+    metrics = measure(predictions)
+    dataset, part = _tested_on(predictions, path)
+    counts = {name: c.support for name, c in metrics.classes.items()}
+    chose_epoch = dataset is _training_data(config) and counts == config["data"]["val"]
+    return Result(path.stem, predictions, metrics, dataset, part, chose_epoch)
+
+
+def _tested_on(predictions: Predictions, path: Path) -> tuple[DataSet, str]:
+    """The data set and the part that the images come from, by the first folder of their paths."""
+    part = predictions.images[0].split("/")[0]
+    for dataset in DATA_SETS:
+        if part in dataset.counts:
+            return dataset, part
+    raise DataError(f"{path}: {predictions.images[0]} belongs to no data set of training.data.")
+
+
+def _training_data(config: dict[str, Any]) -> DataSet:
+    name = config["data"]["name"]
+    for dataset in DATA_SETS:
+        if dataset.title == name:
+            return dataset
+    raise DataError(f"The {CONFIG_FILE} of {config['system']} names {name!r}, no data set of training.data.")
+
+
+def _data_sets(config: dict[str, Any], results: list[Result]) -> list[DataSet]:
+    used = {_training_data(config).name, *(result.dataset.name for result in results)}
+    return [dataset for dataset in DATA_SETS if dataset.name in used]
+
+
+def _config(system: str) -> dict[str, Any]:
+    return read_config(weights_folder() / system / CONFIG_FILE)
+
+
+def _initialisation(config: dict[str, Any]) -> str:
+    return INITIALISATIONS.get(config["initialisation"], config["initialisation"])
+
+
+def _minutes(config: dict[str, Any]) -> str:
+    return f"{config['seconds'] / 60:.1f} min"
