@@ -113,7 +113,10 @@ def _expand(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _answer(
-    classifier: Classifier, batch: Sequence[tuple[str, Image.Image]], arguments: argparse.Namespace, names: _OverlayNames
+    classifier: Classifier,
+    batch: Sequence[tuple[str, Image.Image]],
+    arguments: argparse.Namespace,
+    names: _OverlayNames,
 ) -> list[Prediction]:
     readings = classifier.read([image for _, image in batch])
     if arguments.overlay:
@@ -176,8 +179,8 @@ def _models(arguments: argparse.Namespace) -> int:
         measured = f"{model.measured_accuracy:.2%}" if model.measured_accuracy is not None else "-"
         size = f"{found.size_bytes / 2**20:.1f} MiB" if found else "-"
         print(
-            f"{model.spec.name:<22}  {found.source if found else '-':<8}  {size:>8}  {model.spec.reported_accuracy:>8.2%}  "
-            f"{measured:>8}  {found.sha256[:16] if found else 'no checkpoint'}"
+            f"{model.spec.name:<22}  {found.source if found else '-':<8}  {size:>8}  "
+            f"{model.spec.reported_accuracy:>8.2%}  {measured:>8}  {found.sha256[:16] if found else 'no checkpoint'}"
         )
     return 0
 

@@ -100,13 +100,13 @@ def find_checkpoint(system: str, download: bool = True) -> Checkpoint:
             return _checkpoint(system, folder, "hub")
     raise CheckpointError(
         f"There is no checkpoint of {system}: looked in {' and in '.join(looked)}. "
-        f"Train it with `python -m training train {system} --data DIR --install`, point BRAIN_TUMOR_WEIGHTS to a folder "
-        "that has it, or name the Hub repositories in BRAIN_TUMOR_HUB_REPO."
+        f"Train it with `python -m training train {system} --data DIR --install`, point BRAIN_TUMOR_WEIGHTS to a "
+        "folder that has it, or name the Hub repositories in BRAIN_TUMOR_HUB_REPO."
     )
 
 
 def hub_repo(system: str) -> str | None:
-    """Hub repository of a system: `BRAIN_TUMOR_HUB_REPO` is a prefix, "me/brain-tumor" gives "me/brain-tumor-resnet18"."""
+    """Hub repository of a system: of `BRAIN_TUMOR_HUB_REPO` "me/brain-tumor", it is "me/brain-tumor-resnet18"."""
     prefix = os.environ.get("BRAIN_TUMOR_HUB_REPO")
     return f"{prefix}-{system}" if prefix else None
 
@@ -116,7 +116,9 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing: without it {path.parent} cannot be verified. Restore the folder.") from None
+        raise CheckpointError(
+            f"{path} is missing: without it {path.parent} cannot be verified. Restore the folder."
+        ) from None
     except ValueError as error:  # of the JSON or of its encoding
         raise CheckpointError(f"{path} is not valid JSON ({error}). Restore the folder.") from None
     if not isinstance(config, dict):
@@ -148,7 +150,9 @@ def load_network(checkpoint: Checkpoint, spec: ModelSpec) -> nn.Sequential:
     network = spec.build()
     try:
         tensors = load_tensors(content)
-        network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in tensors.items()})
+        network.load_state_dict(
+            {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+        )
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).removeprefix("Error(s) in loading state_dict for Sequential:")
         raise CheckpointError(

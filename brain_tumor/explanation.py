@@ -1,9 +1,9 @@
 """Where a network looked: class-activation maps by the grad-cam package, and how they are drawn.
 
-The package hooks into the layer it explains and runs the whole network again. On a network that several requests share,
-those hooks cross. Here the network is cut behind the layer instead: the feature maps have been computed once, and each
-request gives the package a small module of its own, Identity -> tail, whose Identity carries the hooks. The maps are the
-same, and cost a pass through the tail.
+The package hooks into the layer it explains and runs the whole network again. On a network that several requests
+share, those hooks cross. Here the network is cut behind the layer instead: the feature maps have been computed once,
+and each request gives the package a small module of its own, Identity -> tail, whose Identity carries the hooks. The
+maps are the same, and cost a pass through the tail.
 """
 
 from __future__ import annotations

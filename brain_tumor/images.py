@@ -227,9 +227,7 @@ def _undecodable(error: Exception, name: str) -> ImageError:
         return _too_many_pixels(name)
     if "MAX_TEXT" in str(error):  # its limits on the text in a PNG have no exception of their own
         return ImageError(f"{name} carries too much metadata; save it again without.")
-    return ImageError(
-        f"{name} is cut short, damaged or of a rare kind; copy it again, or save it as an ordinary PNG."
-    )
+    return ImageError(f"{name} is cut short, damaged or of a rare kind; copy it again, or save it as an ordinary PNG.")
 
 
 def _too_many_pixels(name: str) -> ImageError:

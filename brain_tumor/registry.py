@@ -180,5 +180,5 @@ def get_spec(name: str) -> ModelSpec:
 
 
 def build_model(name: str) -> nn.Sequential:
-    """The system's network with random weights (torch's global generator); `inference.load_model` gives trained ones."""
+    """The system's network with random weights, from torch's generator; `inference.load_model` gives trained ones."""
     return get_spec(name).build()

@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 
-def mri_slice(seed: int = 0, size: int = 256, tumour: tuple[float, float, float] | None = (0.32, -0.1, 0.16)) -> Image.Image:
+def mri_slice(
+    seed: int = 0, size: int = 256, tumour: tuple[float, float, float] | None = (0.32, -0.1, 0.16)
+) -> Image.Image:
     """An axial T1-like phantom: scalp, skull, brain with cortical folds, ventricles, and a bright mass.
 
     Args:

@@ -169,6 +169,6 @@ def test_foreign_weights_are_refused(foreign):
     before = network.conv1.weight.clone()
     with torch.device("meta"):
         weights = BACKBONES[foreign](weights=None).state_dict()
-    with pytest.raises(ValueError, match="another architecture.*(layer|conv|features)"):
+    with pytest.raises(ValueError, match=r"another architecture.*(layer|conv|features)"):
         load_backbone(network, weights, "fc")
     assert torch.equal(network.conv1.weight, before)

@@ -117,7 +117,7 @@ def test_data_root_is_the_argument_then_the_environment(monkeypatch, tmp_path):
     assert data_root(tmp_path / "argument") == tmp_path / "argument"
     assert data_root(None) == tmp_path / "environment"
     monkeypatch.delenv("BRAIN_TUMOR_DATA")
-    with pytest.raises(DataError, match="--data.*BRAIN_TUMOR_DATA.*kaggle-brain-tumor-mri"):
+    with pytest.raises(DataError, match=r"--data.*BRAIN_TUMOR_DATA.*kaggle-brain-tumor-mri"):
         data_root(None)
 
 
@@ -167,7 +167,7 @@ def test_damaged_image_is_named(root, tmp_path):
     shutil.copytree(root / ROBOFLOW.folder, tmp_path / "copy")
     damaged = tmp_path / "copy" / "train" / "meningioma" / "2.jpg"
     damaged.write_bytes(damaged.read_bytes()[:100])
-    with pytest.raises(ImageError, match="2.jpg"):
+    with pytest.raises(ImageError, match=r"2\.jpg"):
         load_samples(read_records(ROBOFLOW, tmp_path / "copy", "train"), tmp_path / "copy", 64)
 
 

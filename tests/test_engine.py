@@ -1,4 +1,4 @@
-"""Training learns, survives being killed at any moment, stops when it should, and does the same in several processes."""
+"""Training learns, survives being killed, stops when it should, and does the same in several processes."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ TOY = ModelSpec(
 )
 ALL = Phase("all", 3, head_lr=1e-3, backbone_lr=1e-3)
 PLAIN = Recipe(
-    phases=(replace(ALL, epochs=12),),
-    batch_size=16,
+    phases=(replace(ALL, epochs=8),),
+    batch_size=8,
     weight_decay=1e-4,
     schedule=Step(2, 0.7),
     augmentation=Augmentation(rotation=10, translation=0.05, brightness=0.1, noise=0.02),
@@ -117,7 +117,7 @@ def toy_slices(n: int, size: int, seed: int) -> Samples:
     return Samples(pixels.expand(-1, 3, -1, -1).contiguous(), labels)
 
 
-def run(spec: ModelSpec, recipe: Recipe, folder: Path, n: int = 64, precision: str = "no", network=None):
+def run(spec: ModelSpec, recipe: Recipe, folder: Path, n: int = 32, precision: str = "no", network=None):
     """Train on toy slices, from weights that depend on nothing but the seed."""
     torch.manual_seed(7)
     size = spec.preprocessing.size
@@ -198,7 +198,7 @@ def test_batches_depend_on_seed_and_epoch_alone():
 @pytest.mark.parametrize("n", [1, 7, 16, 33])
 def test_shares_are_disjoint_complete_and_even(n, world):
     shares = [list(range(n))[share(n, rank, world)] for rank in range(world)]
-    assert sum(shares, []) == list(range(n))
+    assert [i for part in shares for i in part] == list(range(n))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
@@ -214,7 +214,7 @@ def test_resolution_grows_to_the_input_size(name):
 
 
 def test_toy_classes_are_learned(tmp_path):
-    best, progress = run(get_spec("cnn_v1"), replace(RECIPES["cnn_v1"], batch_size=16, phases=(ALL,)), tmp_path)
+    best, progress = run(get_spec("cnn_v1"), replace(RECIPES["cnn_v1"], batch_size=16, phases=(ALL,)), tmp_path, n=64)
     rows = progress.history
     assert rows[-1].val_accuracy >= 0.95
     assert rows[-1].train_loss < rows[0].train_loss / 2
@@ -225,7 +225,7 @@ def test_toy_classes_are_learned(tmp_path):
     assert (tmp_path / "log.txt").read_text().count("\n") == 3
 
 
-@pytest.mark.parametrize(("case", "kill_after"), [("plain", 3), ("phases", 7), ("momentum", 4)])
+@pytest.mark.parametrize(("case", "kill_after"), [("plain", 2), ("phases", 7), ("momentum", 4)])
 def test_killed_run_ends_as_if_it_had_not_been(case, kill_after, tmp_path):
     spec, recipe = RUNS[case]
     killed = start("train", case, tmp_path / "killed")
@@ -278,6 +278,24 @@ def test_history_states_phase_size_and_rates(tmp_path):
     assert [(row["head_lr"], row["backbone_lr"]) for row in rows] == [(1e-3, 0.0), (1e-3, 5e-4), (1e-3, 5e-4)]
 
 
+def test_losses_are_mean_cross_entropies_in_nats(tmp_path):
+    network = toy_network()
+    with torch.no_grad():
+        network.fc[1].weight.zero_()
+        network.fc[1].bias.copy_(torch.tensor([2.0, 0.0, 0.0, 0.0]))
+    phases = (Phase("all", 1, head_lr=0.0, backbone_lr=0.0),)
+    recipe = Recipe(phases=phases, optimizer="sgd", batch_size=2, label_smoothing=0.2)
+    _, progress = run(TOY, recipe, tmp_path, n=5, network=network)
+    (row,) = progress.history
+    total = math.exp(2) + 3
+    losses = [-math.log(math.exp(2) / total)] + 3 * [-math.log(1 / total)]
+    # Labels 0, 1, 2, 3, 0 to train, as many of each to validate; smoothing is for training alone.
+    plain = (sum(losses) + losses[0]) / 5
+    assert row.train_loss == pytest.approx(0.8 * plain + 0.2 * sum(losses) / 4, rel=1e-5)
+    assert row.val_loss == pytest.approx(sum(losses) / 4, rel=1e-5)
+    assert (row.train_accuracy, row.val_accuracy) == pytest.approx((0.4, 0.25))
+
+
 def standing_still(**changes) -> tuple[Recipe, nn.Module]:
     """A recipe whose validation accuracy never changes, and a network that always answers the same."""
     network = toy_network()
@@ -324,14 +342,12 @@ def test_finished_run_is_not_trained_again(tmp_path):
 
 
 def test_kept_weights_are_the_average(tmp_path):
-    run(TOY, replace(PHASES, phases=(ALL,), resolutions=()), tmp_path)
+    run(TOY, replace(PHASES, phases=(replace(ALL, epochs=1),), resolutions=()), tmp_path)
     best, average, network = (weights(tmp_path, p) for p in ("best.", "average.module.", "network."))
     best = {key.removeprefix("best."): value for key, value in best.items()}
     average = {key.removeprefix("average.module."): value for key, value in average.items()}
     assert best.keys() == average.keys() == {key.removeprefix("network.") for key in network}
-    last = history(tmp_path)[-1]
-    if max(row["val_accuracy"] for row in history(tmp_path)) == last["val_accuracy"]:
-        assert all(torch.equal(best[key], value) for key, value in average.items())
+    assert all(torch.equal(best[key], value) for key, value in average.items())
     assert not torch.equal(average["conv1.weight"], network["network.conv1.weight"])
 
 
@@ -346,7 +362,7 @@ def test_half_precision_survives_a_change_of_phase(tmp_path):
 
 def test_diverging_run_says_so_and_keeps_the_last_good_state(tmp_path):
     recipe = replace(SHARED, phases=(replace(ALL, epochs=1), Phase("wild", 3, head_lr=1e30, backbone_lr=1e30)))
-    with pytest.raises(FloatingPointError, match="epoch 2.*learning rate"):
+    with pytest.raises(FloatingPointError, match=r"epoch 2.*learning rate"):
         run(TOY, recipe, tmp_path)
     assert len(history(tmp_path)) == 1
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
@@ -393,7 +409,8 @@ def test_exported_checkpoint_is_the_best_epoch_in_half_precision(data, tmp_path,
     (tmp_path / "cnn_v1").rename(checkpoint)
     with caplog.at_level(logging.INFO):
         assert train_system("cnn_v1", data, tmp_path / "runs", "shared", seed=3) == checkpoint
-    assert "finished" in caplog.text and "to train" not in caplog.text
+    assert "is finished" in caplog.text
+    assert "Kept epoch" not in caplog.text
 
 
 def test_two_processes_train_as_one(data, tmp_path, monkeypatch):
@@ -406,21 +423,20 @@ def test_two_processes_train_as_one(data, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, "shared", SHARED)
     train_system("cnn_v1", data, tmp_path / "one", "shared", precision="no")
     one, two = (tmp_path / folder / "cnn_v1-shared-seed0" for folder in ("one", "two"))
-    # Nine steps of plain gradient descent at rates of at most 0.02. Between one process and two, gradients differ in
-    # the order of sums alone: relative to themselves by some 1e-6, and they are of the order of one.
-    initial = torch.manual_seed(0) and get_spec("cnn_v1").build().state_dict()
+    # Gradients differ in the order of sums alone: some 1e-6 of their size, 1e-4 of what nine steps have learned. One
+    # image of 17 more or less would change them by some hundredths, a wrong average by a half.
+    torch.manual_seed(0)
     trained, shared = weights(one), weights(two)
-    for key, value in initial.items():
-        torch.testing.assert_close(shared[f"network.{key}"], trained[f"network.{key}"], rtol=0, atol=2e-6)
-        assert (trained[f"network.{key}"] - value).abs().max() > 1e-4
+    for key, value in get_spec("cnn_v1").build().state_dict().items():
+        learned = (trained[f"network.{key}"] - value).abs().max()
+        assert (shared[f"network.{key}"] - trained[f"network.{key}"]).abs().max() < 0.01 * learned
     for a, b in zip(history(one), history(two), strict=True):
         assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
         assert a["val_loss"] == pytest.approx(b["val_loss"], rel=1e-4)
         assert (a["train_accuracy"], a["val_accuracy"]) == (b["train_accuracy"], b["val_accuracy"])
-    # Batch norm's statistics differ between processes, so that two writers would spoil each other's checkpoint.
+    # Batch norm's statistics differ between processes: two writers would spoil each other's checkpoint.
     assert errors.count("Kept epoch") == 1, errors
-    load_checkpoint = read_config(two / "checkpoint" / "config.json")
-    assert load_checkpoint["epochs"] == 3
+    assert read_config(two / "checkpoint" / "config.json")["epochs"] == 3
 
 
 @pytest.mark.parametrize(("changed", "noticed"), [("brain_tumor/a.py", True), ("training/b.py", True), ("x.md", False)])

@@ -65,7 +65,9 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     if arguments.install:
         target = weights_folder() / arguments.system
-        shutil.copytree(checkpoint, target, dirs_exist_ok=True)
+        # Predictions of the weights before must not be taken for those of the new ones.
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(checkpoint, target)
         print(target)
     else:
         print(checkpoint)

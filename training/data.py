@@ -1,7 +1,7 @@
 """The data sets as people download them: where from, under which licence, what is known to be wrong, and readers.
 
-Nothing here downloads or changes a file. `root` is a folder that holds the data sets side by side, or one data set's own
-folder as unpacked from the original download.
+Nothing here downloads or changes a file. `root` is a folder that holds the data sets side by side, or one data set's
+own folder as unpacked from the original download.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def folder_of(dataset: DataSet, root: Path) -> Path:
         if (folder / dataset.marker).exists():
             return folder
     raise DataError(
-        f"{dataset.title} is not in {root}: neither {dataset.folder}/{dataset.marker} nor {dataset.marker} exists there. "
-        f"Download it from {dataset.source} and unpack it there."
+        f"{dataset.title} is not in {root}: neither {dataset.folder}/{dataset.marker} nor {dataset.marker} exists "
+        f"there. Download it from {dataset.source} and unpack it there."
     )
 
 

@@ -138,7 +138,9 @@ class _Run:
         self.spec, self.recipe, self.folder, self.seed = spec, recipe, folder, seed
         self.accelerator = accelerator
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)
-        self.average = AveragedModel(self.network, multi_avg_fn=_ema(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.average: AveragedModel | None = None
+        if recipe.ema:
+            self.average = AveragedModel(self.network, multi_avg_fn=_ema(recipe.ema), use_buffers=True)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
         self.optimizer: torch.optim.Optimizer | None = None
@@ -186,7 +188,8 @@ class _Run:
         self.model.train()
         totals = torch.zeros(3, device=device)
         todo = batches(len(samples), self.recipe.batch_size, self.seed, epoch)
-        bar = tqdm(todo, desc=f"epoch {epoch + 1}/{self.recipe.epochs}", leave=False, disable=not self._shows_progress())
+        title = f"epoch {epoch + 1}/{self.recipe.epochs}"
+        bar = tqdm(todo, desc=title, leave=False, disable=not self._shows_progress())
         for step, batch in enumerate(bar):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.recipe.schedule(group["base_lr"], epoch_in_phase + step / len(todo), phase.epochs)
@@ -229,7 +232,9 @@ class _Run:
             images_per_second=n / trained,
         )
         if not math.isfinite(row.train_loss):
-            raise FloatingPointError(f"The training loss is {row.train_loss} in epoch {epoch + 1}; lower the learning rate.")
+            raise FloatingPointError(
+                f"The training loss is {row.train_loss} in epoch {epoch + 1}; lower the learning rate."
+            )
         self.progress.seconds += row.seconds
         self._keep_if_best(row)
         self.progress.history.append(row)
@@ -245,8 +250,13 @@ class _Run:
         loss, correct = self.accelerator.reduce(totals).tolist()
         return loss / len(samples), correct / len(samples)
 
+    @property
+    def _first_competing(self) -> int:
+        """First epoch at the last resolution; accuracies on smaller images are of another task."""
+        return self.recipe.resolutions[-1][0] if self.recipe.resolutions else 0
+
     def _keep_if_best(self, row: Epoch) -> None:
-        if self.recipe.resolutions and row.epoch < self.recipe.resolutions[-1][0]:
+        if row.epoch < self._first_competing:
             return
         best = self.progress.best_epoch
         # A tie goes to the later epoch, which has seen more.
@@ -256,13 +266,12 @@ class _Run:
             self.best = {key: value.detach().cpu().clone() for key, value in source.state_dict().items()}
 
     def _out_of_patience(self) -> bool:
-        best, patience = self.progress.best_epoch, self.recipe.patience
-        if patience is None or best < 0:
+        accuracies = [row.val_accuracy for row in self.progress.history[self._first_competing :]]
+        if self.recipe.patience is None or not accuracies:
             return False
         # Patience counts from the last epoch that was truly better, not from a tie.
-        accuracies = [row.val_accuracy for row in self.progress.history]
         first_best = accuracies.index(max(accuracies))
-        return len(accuracies) - 1 - first_best >= patience
+        return len(accuracies) - 1 - first_best >= self.recipe.patience
 
     def _shows_progress(self) -> bool:
         return self.accelerator.is_local_main_process and os.isatty(2)
@@ -271,10 +280,11 @@ class _Run:
         if not self.accelerator.is_main_process:
             return
         row = self.progress.history[-1]
+        kept = " *" if row.epoch == self.progress.best_epoch else ""
         line = (
             f"epoch {row.epoch + 1:3d}/{self.recipe.epochs}  {row.phase}  {row.size} px  "
             f"train loss {row.train_loss:.4f} acc {row.train_accuracy:.2%}  "
-            f"val loss {row.val_loss:.4f} acc {row.val_accuracy:.2%}{' *' if row.epoch == self.progress.best_epoch else ''}  "
+            f"val loss {row.val_loss:.4f} acc {row.val_accuracy:.2%}{kept}  "
             f"lr {row.head_lr:.1e}  {row.seconds:.0f} s  {row.images_per_second:.0f} images/s"
         )
         log.info(line)
@@ -304,7 +314,7 @@ class _Run:
             return {}
         with safe_open(path, "pt") as file:
             progress = json.loads(file.metadata()["progress"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
         progress["history"] = [Epoch(**row) for row in progress["history"]]
         self.progress = Progress(**progress)
         self.network.load_state_dict(_under("network", tensors))
@@ -372,8 +382,9 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     for i, parameter in enumerate(_parameters(optimizer)):
         state = _under(str(i), tensors)
         for key, value in state.items():
-            # Adam counts its steps in a CPU tensor.
-            optimizer.state[parameter][key] = value if key == "step" else value.to(parameter)
+            # Adam counts its steps in a CPU tensor; the rest lies in memory as the parameter does (channels_last).
+            state_like = value if key == "step" else torch.empty_like(parameter).copy_(value)
+            optimizer.state[parameter][key] = state_like
 
 
 def _ema(decay: float):

@@ -96,13 +96,14 @@ def hardware() -> str:
 
 def git_commit() -> str:
     """Commit of the code that runs, with "+changes" where files differ from it; "unknown" outside a checkout."""
-    here = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parent.parent
+    code = ("brain_tumor/*.py", "training/*.py")
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "*.py") else "")
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", *code) else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

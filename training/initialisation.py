@@ -48,9 +48,9 @@ def imagenet_weights(spec: ModelSpec, file: Path | None = None) -> Mapping[str, 
         return weights.get_state_dict(progress=True, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise InitialisationError(
-            f"The ImageNet weights of {spec.backbone} could not be downloaded ({error}). Fetch {weights.url} on a machine "
-            f"with network and put it at {cached}, or give it with --imagenet FILE; or train from random weights with "
-            f"--recipe scratch."
+            f"The ImageNet weights of {spec.backbone} could not be downloaded ({error}). Fetch {weights.url} on a "
+            f"machine with network and put it at {cached}, or give it with --imagenet FILE; or train from random weights "
+            "with --recipe scratch."
         ) from None
 
 

@@ -1,7 +1,7 @@
 """How each system is trained, as data. A recipe states what differs from the defaults of `Recipe`, with the reason.
 
-The recipes named after systems, `progressive_unfreezing` and `linear_probe` are the seed studies' own; `scratch` is this
-project's, for networks that start from random weights.
+The recipes named after systems, `progressive_unfreezing` and `linear_probe` are the seed studies' own; `scratch` is
+this project's, for networks that start from random weights.
 """
 
 from __future__ import annotations

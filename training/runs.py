@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from accelerate import PartialState
+
 from brain_tumor.checkpoints import CONFIG_FILE
 from brain_tumor.registry import get_spec
 from training.data import load_samples
@@ -67,6 +69,11 @@ def train_system(
         seed=seed,
         precision=precision,
     )
-    config = export(state, progress, spec, recipe_name, recipe, split, seed, commit, checkpoint)
-    log.info("Kept epoch %d, validation accuracy %.2f %%: %s", config["best_epoch"], 100 * config["val_accuracy"], checkpoint)
+    # Of several processes one writes: batch norm's statistics, hence the sha256, are each process's own.
+    processes = PartialState()
+    if processes.is_main_process:
+        config = export(state, progress, spec, recipe_name, recipe, split, seed, commit, checkpoint)
+        accuracy = 100 * config["val_accuracy"]
+        log.info("Kept epoch %d, validation accuracy %.2f %%: %s", config["best_epoch"], accuracy, checkpoint)
+    processes.wait_for_everyone()
     return checkpoint

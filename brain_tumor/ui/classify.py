@@ -77,7 +77,7 @@ def build() -> None:
         trigger_mode="always_last",
         **hidden,
     )
-    opacity.input(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
+    opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
     _endpoint(choices, offered)
 
 

@@ -42,8 +42,9 @@ def waiting() -> str:
     """What stands in place of an answer before the first slice."""
     return (
         '<section class="waiting"><h2>No slice yet</h2>'
-        "<p>Drop one anywhere on this page, paste it with Ctrl+V, or browse. Axial, coronal or sagittal; PNG, JPEG, TIFF, WebP, "
-        "GIF or BMP. It is answered at once. It is not stored: it stays in memory for you alone, an hour at most.</p></section>"
+        "<p>Drop one anywhere on this page, paste it with Ctrl+V, or browse. Axial, coronal or sagittal; PNG, JPEG, "
+        "TIFF, WebP, GIF or BMP. It is answered at once. It is not stored: it stays in memory for you alone, an hour "
+        "at most.</p></section>"
     )
 
 
@@ -106,7 +107,8 @@ def _card(explanation: Explanation) -> str:
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
         f"<h3>{title}</h3>"
         f'<p class="predicted">{predicted} <span>{_percent(max(prediction.probabilities.values()))}</span></p>'
-        f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div><figcaption>{caption}</figcaption></figure>'
+        f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>'
+        f"<figcaption>{caption}</figcaption></figure>"
         f'<ul class="bars" aria-label="Scores of {title}">{bars}</ul>'
         f'<p class="time">{prediction.milliseconds:.0f} ms</p></article>'
     )

@@ -57,7 +57,7 @@ def launch_options() -> dict[str, Any]:
 
 
 def warm_up() -> None:
-    """Load the offered models and the explanation package in the background, so that the first visitor need not wait."""
+    """Load the offered models and the explanation package in the background: the first visitor need not wait."""
 
     def work() -> None:
         import pytorch_grad_cam  # noqa: F401  (imported for its side effect: it takes seconds)
