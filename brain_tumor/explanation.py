@@ -89,9 +89,10 @@ def explain_reading(
     """
     target_class = target_class or reading.prediction.predicted_class
     coarse = class_activation_map(classifier.tail, reading.features, class_index(target_class), method)
-    found = bool(coarse.max() > 0)
     width, height = size
     heatmap = F.interpolate(torch.from_numpy(coarse)[None, None], (height, width), mode="bilinear")[0, 0].numpy()
+    # Of the enlarged map: a slice of fewer pixels than the feature maps may have none where the heat is.
+    found = bool(heatmap.max() > 0)
     if found:
         heatmap = heatmap / heatmap.max()
     return Explanation(reading.prediction, target_class, method, heatmap.clip(0, 1), found)

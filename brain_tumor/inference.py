@@ -72,7 +72,8 @@ class Classifier:
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, network: nn.Sequential):
         self.spec = spec
         self.checkpoint = checkpoint
-        self.trunk, self.tail = split(network, spec.cam_layer)
+        # A slice of a Sequential is a new one, in training mode whatever its parts are in.
+        self.trunk, self.tail = (part.eval() for part in split(network, spec.cam_layer))
 
     def read(self, images: Sequence[Image.Image]) -> list[Reading]:
         """Answer a batch of slices of any size, keeping the feature maps.

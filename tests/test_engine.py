@@ -29,7 +29,7 @@ from brain_tumor.preprocessing import Preprocessing
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
 from training.augmentation import Augmentation
 from training.data import KAGGLE, Samples
-from training.engine import STATE_FILE, batches, resolution, share, train
+from training.engine import STATE_FILE, TrainingError, batches, resolution, share, train
 from training.export import git_commit
 from training.recipes import RECIPES, Constant, Cosine, OneCycle, Phase, Recipe, Step
 from training.runs import get_recipe, train_system
@@ -331,6 +331,12 @@ def test_best_epoch_is_one_at_the_last_resolution(tmp_path):
     assert progress.best_epoch == 2
 
 
+def test_run_is_not_continued_with_a_changed_recipe(tmp_path):
+    run(TOY, SHARED, tmp_path)
+    with pytest.raises(TrainingError, match="another version of its recipe"):
+        run(TOY, replace(SHARED, weight_decay=0.5), tmp_path)
+
+
 def test_finished_run_is_not_trained_again(tmp_path):
     recipe = replace(PHASES, phases=(replace(ALL, epochs=1),), resolutions=())
     best, _ = run(TOY, recipe, tmp_path, n=16)
@@ -362,7 +368,7 @@ def test_half_precision_survives_a_change_of_phase(tmp_path):
 
 def test_diverging_run_says_so_and_keeps_the_last_good_state(tmp_path):
     recipe = replace(SHARED, phases=(replace(ALL, epochs=1), Phase("wild", 3, head_lr=1e30, backbone_lr=1e30)))
-    with pytest.raises(FloatingPointError, match=r"epoch 2.*learning rate"):
+    with pytest.raises(TrainingError, match=r"epoch 2.*learning rate"):
         run(TOY, recipe, tmp_path)
     assert len(history(tmp_path)) == 1
     assert all(value.isfinite().all() for value in weights(tmp_path).values())

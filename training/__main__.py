@@ -13,6 +13,7 @@ from brain_tumor.images import ImageError
 from brain_tumor.registry import MODELS, UnknownModelError
 from training.cards import write_all
 from training.data import DataError, data_root
+from training.engine import TrainingError
 from training.evaluation import describe, evaluate, measure, read_predictions, systems_with_weights
 from training.initialisation import InitialisationError
 from training.protocols import PROTOCOLS
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (CheckpointError, DataError, ImageError, InitialisationError, UnknownModelError) as error:
+    except (CheckpointError, DataError, ImageError, InitialisationError, TrainingError, UnknownModelError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
 

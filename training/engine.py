@@ -37,6 +37,10 @@ EVALUATION_BATCH = 128
 log = logging.getLogger(__name__)
 
 
+class TrainingError(RuntimeError):
+    """A run cannot go on; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One line of the history; losses are mean cross-entropies in nats, accuracies fractions."""
@@ -88,7 +92,7 @@ def train(
     Returns:
         The state dict of the epoch with the best validation accuracy (on the CPU), and the progress.
     """
-    accelerator = Accelerator(mixed_precision=_precision() if precision == "auto" else precision)
+    accelerator = Accelerator(mixed_precision=automatic_precision() if precision == "auto" else precision)
     run = _Run(network, spec, recipe, folder, seed, accelerator)
     run.fit(train_samples.to(accelerator.device), val_samples.to(accelerator.device))
     return run.best, run.progress
@@ -232,9 +236,7 @@ class _Run:
             images_per_second=n / trained,
         )
         if not math.isfinite(row.train_loss):
-            raise FloatingPointError(
-                f"The training loss is {row.train_loss} in epoch {epoch + 1}; lower the learning rate."
-            )
+            raise TrainingError(f"The training loss is {row.train_loss} in epoch {epoch + 1}; lower the learning rate.")
         self.progress.seconds += row.seconds
         self._keep_if_best(row)
         self.progress.history.append(row)
@@ -303,7 +305,7 @@ class _Run:
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
             temporary,
-            metadata={"progress": json.dumps(asdict(self.progress))},
+            metadata={"progress": json.dumps(asdict(self.progress)), "recipe": repr(self.recipe)},
         )
         os.replace(temporary, self.folder / STATE_FILE)
 
@@ -313,7 +315,13 @@ class _Run:
         if not path.exists():
             return {}
         with safe_open(path, "pt") as file:
-            progress = json.loads(file.metadata()["progress"])
+            metadata = file.metadata()
+            if metadata["recipe"] != repr(self.recipe):
+                raise TrainingError(
+                    f"{self.folder} was started with another version of its recipe. Delete it to train anew, or take "
+                    f"the recipe back to: {metadata['recipe']}"
+                )
+            progress = json.loads(metadata["progress"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
         progress["history"] = [Epoch(**row) for row in progress["history"]]
         self.progress = Progress(**progress)
@@ -354,7 +362,8 @@ def predict(network: nn.Module, spec: ModelSpec, pixels: Tensor) -> Tensor:
     return torch.cat(logits)
 
 
-def _precision() -> str:
+def automatic_precision() -> str:
+    """Mixed precision that the hardware computes fast: "bf16", "fp16", or "no"."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
@@ -383,8 +392,8 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
         state = _under(str(i), tensors)
         for key, value in state.items():
             # Adam counts its steps in a CPU tensor; the rest lies in memory as the parameter does (channels_last).
-            state_like = value if key == "step" else torch.empty_like(parameter).copy_(value)
-            optimizer.state[parameter][key] = state_like
+            value = value if key == "step" else torch.empty_like(parameter).copy_(value)
+            optimizer.state[parameter][key] = value
 
 
 def _ema(decay: float):

@@ -49,8 +49,8 @@ def imagenet_weights(spec: ModelSpec, file: Path | None = None) -> Mapping[str, 
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise InitialisationError(
             f"The ImageNet weights of {spec.backbone} could not be downloaded ({error}). Fetch {weights.url} on a "
-            f"machine with network and put it at {cached}, or give it with --imagenet FILE; or train from random weights "
-            "with --recipe scratch."
+            f"machine with network and put it at {cached}, or give it with --imagenet FILE; or train from random "
+            "weights with --recipe scratch."
         ) from None
 
 
