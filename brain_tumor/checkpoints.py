@@ -1,7 +1,8 @@
 """Find, verify and load checkpoints.
 
 A checkpoint is a folder `<system>/` with `model.safetensors` (fp16) and `config.json`, which holds the sha256 of the
-former. It is looked for in the weights folder, then in the Hugging Face cache, then on the Hub.
+former. It is looked for in the weights folder, then in the Hugging Face cache, then on the Hub. What is in the cache
+stays until it is removed there (`hf cache rm`), or turns out to be damaged.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -91,23 +94,31 @@ def find_checkpoint(system: str, download: bool = True) -> Checkpoint:
     if (folder / MODEL_FILE).exists():
         return _checkpoint(system, folder, "weights")
     looked = [str(folder)]
+    remedy = "name the Hub repositories in BRAIN_TUMOR_HUB_REPO"
     if repo := hub_repo(system):
         try:
             folder = _hub_folder(repo, download)
-        except OSError as error:
+        # The Hub's client raises errors of its own, of its HTTP library (which is another since 2.0) and of the disk.
+        except Exception as error:
             looked.append(f"{repo} on the Hugging Face Hub ({_first_line(error)})")
+            remedy = f"try again when {repo} can be reached"
         else:
-            return _checkpoint(system, folder, "hub")
+            with _dropped_if_bad(folder / CONFIG_FILE, "hub"):
+                return _checkpoint(system, folder, "hub")
     raise CheckpointError(
         f"There is no checkpoint of {system}: looked in {' and in '.join(looked)}. "
         f"Train it with `python -m training train {system} --data DIR --install`, point BRAIN_TUMOR_WEIGHTS to a "
-        "folder that has it, or name the Hub repositories in BRAIN_TUMOR_HUB_REPO."
+        f"folder that has it, or {remedy}."
     )
 
 
-def hub_repo(system: str) -> str | None:
-    """Hub repository of a system: of `BRAIN_TUMOR_HUB_REPO` "me/brain-tumor", it is "me/brain-tumor-resnet18"."""
-    prefix = os.environ.get("BRAIN_TUMOR_HUB_REPO")
+def hub_repo(system: str, prefix: str | None = None) -> str | None:
+    """Hub repository of a system: with the prefix "me/brain-tumor", it is "me/brain-tumor-resnet18".
+
+    Args:
+        prefix: default `BRAIN_TUMOR_HUB_REPO`; where that is not set either, there is no repository.
+    """
+    prefix = prefix or os.environ.get("BRAIN_TUMOR_HUB_REPO")
     return f"{prefix}-{system}" if prefix else None
 
 
@@ -137,8 +148,14 @@ def load_network(checkpoint: Checkpoint, spec: ModelSpec) -> nn.Sequential:
     """The trained network: verified, float32, in evaluation mode, no parameter asking for gradients.
 
     Raises:
-        CheckpointError: the file is not the one config.json describes, or does not fit the architecture.
+        CheckpointError: the file is not the one config.json describes, or does not fit the architecture; a file that
+            came from the Hub is then removed from its cache.
     """
+    with _dropped_if_bad(checkpoint.model_file, checkpoint.source):
+        return _load_network(checkpoint, spec)
+
+
+def _load_network(checkpoint: Checkpoint, spec: ModelSpec) -> nn.Sequential:
     # Read once: what is hashed is what is loaded.
     content = checkpoint.model_file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -173,10 +190,37 @@ def _checkpoint(system: str, folder: Path, source: str) -> Checkpoint:
 
 
 def _hub_folder(repo: str, download: bool) -> Path:
-    from huggingface_hub import hf_hub_download
+    """The repository's files, of one commit. The cache goes first: what is there needs no network and no waiting."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    files = [hf_hub_download(repo, name, local_files_only=not download) for name in (CONFIG_FILE, MODEL_FILE)]
-    return Path(files[0]).parent
+    for local in (True, False) if download else (True,):
+        try:
+            folder = Path(snapshot_download(repo, local_files_only=local))
+        except LocalEntryNotFoundError:
+            if not local:
+                raise
+        else:
+            # A download that was interrupted leaves some of the files.
+            if all((folder / name).exists() for name in (CONFIG_FILE, MODEL_FILE)):
+                return folder
+    raise FileNotFoundError("incomplete there" if download else "not in its cache on this machine")
+
+
+@contextmanager
+def _dropped_if_bad(file: Path, source: str) -> Iterator[None]:
+    """A bad file from the Hub leaves the cache, where every later call would find it again."""
+    try:
+        yield
+    except CheckpointError as error:
+        if source != "hub":
+            raise
+        file.resolve().unlink(missing_ok=True)  # the cache holds a link and, elsewhere, what it points to
+        file.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{error} It came from the Hub and was removed from its cache: try again, and it is fetched anew. If that "
+            "fails as well, what was published is damaged."
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -91,10 +91,10 @@ def explain_reading(
     coarse = class_activation_map(classifier.tail, reading.features, class_index(target_class), method)
     width, height = size
     heatmap = F.interpolate(torch.from_numpy(coarse)[None, None], (height, width), mode="bilinear")[0, 0].numpy()
-    # Of the enlarged map: a slice of fewer pixels than the feature maps may have none where the heat is.
-    found = bool(heatmap.max() > 0)
-    if found:
-        heatmap = heatmap / heatmap.max()
+    # The package stretches a map to [0, 1] unless its largest value is below some 1e-14: that is rounding, not evidence.
+    # And a slice of fewer pixels than the feature maps may have none where the heat is.
+    found = bool(coarse.max() > 0.5 and heatmap.max() > 0)
+    heatmap = heatmap / heatmap.max() if found else np.zeros_like(heatmap)
     return Explanation(reading.prediction, target_class, method, heatmap.clip(0, 1), found)
 
 

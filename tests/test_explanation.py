@@ -205,9 +205,11 @@ def test_nothing_found_is_said_and_is_not_a_number_out_of_nowhere(name, method, 
         for parameter in silent.tail.parameters():
             parameter.zero_()
     blank = replace(readings[name], features=torch.zeros_like(readings[name].features))
+    # So little that only rounding is left; stretched to [0, 1] it would look like evidence.
+    rounding = replace(readings[name], features=readings[name].features * 1e-25)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for who, what in ((classifier, blank), (silent, readings[name])):
+        for who, what in ((classifier, blank), (classifier, rounding), (silent, readings[name])):
             explanation = explain_reading(who, what, WIDE, None, method)
             assert explanation.found is False
             assert explanation.heatmap.shape == WIDE[::-1]

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+from accelerate import PartialState
 
 from brain_tumor.checkpoints import CheckpointError, weights_folder
 from brain_tumor.images import ImageError
-from brain_tumor.registry import MODELS, UnknownModelError
+from brain_tumor.registry import MODELS, UnknownModelError, get_spec
 from training.cards import write_all
-from training.data import DataError, data_root
+from training.data import DATA_SETS, DataError, data_root
+from training.download import fetch, overview
 from training.engine import TrainingError
 from training.evaluation import describe, evaluate, measure, read_predictions, systems_with_weights
 from training.initialisation import InitialisationError
 from training.protocols import PROTOCOLS
+from training.publish import PublishError, model_uploads, send, space_upload
 from training.recipes import RECIPES
-from training.runs import train_system
+from training.runs import install, train_system
 
 ALL = "all"
 
@@ -27,14 +32,14 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("data", help="get a data set and check it; without a name, what is known of each")
+    command.add_argument("dataset", nargs="?", choices=[dataset.name for dataset in DATA_SETS])
+    command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
+    command.set_defaults(run=_data)
     command = commands.add_parser("train", help="train a system, or go on where it was interrupted")
     command.add_argument("system", choices=MODELS)
     command.add_argument("--recipe", choices=RECIPES, help="default: the one of the committed checkpoint")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
-    command.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
-    command.add_argument("--precision", choices=["auto", "no", "bf16", "fp16"], default="auto")
-    command.add_argument("--imagenet", type=Path, metavar="FILE", help="torchvision's ImageNet weights, not downloaded")
+    _add_run_options(command)
     command.add_argument("--install", action="store_true", help="put the checkpoint into the weights folder")
     command.set_defaults(run=_train)
     command = commands.add_parser("evaluate", help="measure checkpoints and write all tables and figures anew")
@@ -43,36 +48,61 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS), help="default: every one")
     command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
     command.set_defaults(run=_evaluate)
+    command = commands.add_parser("reproduce", help="train, install and measure systems, and write all tables anew")
+    command.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(MODELS)}")
+    _add_run_options(command)
+    command.set_defaults(run=_reproduce)
+    command = commands.add_parser("publish", help="put the checkpoints, or the page, on the Hugging Face Hub")
+    command.add_argument("what", choices=["models", "space"])
+    command.add_argument("--repo", required=True, metavar="OWNER/NAME", help="models become OWNER/NAME-<system>")
+    command.add_argument("--private", action="store_true", help="where a repository is new, nobody else can see it")
+    command.add_argument("--dry-run", action="store_true", help="say what would be uploaded")
+    command.set_defaults(run=_publish)
     command = commands.add_parser("tables", help="write all tables and figures anew from the predictions on disk")
     command.set_defaults(run=_tables)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (CheckpointError, DataError, ImageError, InitialisationError, TrainingError, UnknownModelError) as error:
+    except (
+        CheckpointError,
+        DataError,
+        ImageError,
+        InitialisationError,
+        PublishError,
+        TrainingError,
+        UnknownModelError,
+    ) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
 
 
-def _train(arguments: argparse.Namespace) -> int:
-    root = data_root(arguments.data)
-    checkpoint = train_system(
-        arguments.system,
-        root,
-        arguments.runs,
-        arguments.recipe,
-        arguments.seed,
-        arguments.precision,
-        arguments.imagenet,
-    )
-    if arguments.install:
-        target = weights_folder() / arguments.system
-        # Predictions of the weights before must not be taken for those of the new ones.
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(checkpoint, target)
-        print(target)
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept (default: runs)")
+    command.add_argument("--precision", choices=["auto", "no", "bf16", "fp16"], default="auto")
+    command.add_argument("--imagenet", type=Path, metavar="FILE", help="torchvision's ImageNet weights, not downloaded")
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    if arguments.dataset:
+        print(fetch(arguments.dataset, data_root(arguments.data)))
     else:
-        print(checkpoint)
+        given = arguments.data or os.environ.get("BRAIN_TUMOR_DATA")
+        print(overview(Path(given) if given else None))
     return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    checkpoint = _trained(arguments, arguments.system, arguments.recipe)
+    if PartialState().is_main_process:
+        print(install(checkpoint, arguments.system) if arguments.install else checkpoint)
+    return 0
+
+
+def _trained(arguments: argparse.Namespace, system: str, recipe: str | None = None) -> Path:
+    root = data_root(arguments.data)
+    return train_system(system, root, arguments.runs, recipe, arguments.seed, arguments.precision, arguments.imagenet)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -81,10 +111,46 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if not systems:
         raise CheckpointError(f"There is no checkpoint in {weights_folder()}: train one, or set BRAIN_TUMOR_WEIGHTS.")
     for system in systems:
-        for protocol in arguments.protocol:
-            metrics = measure(read_predictions(evaluate(system, protocol, root)))
-            print(f"{system}, {protocol}: {describe(metrics)}\n", flush=True)
+        _measure(system, arguments.protocol, root)
     write_all()
+    return 0
+
+
+def _measure(system: str, protocols: Iterable[str], root: Path) -> None:
+    for protocol in protocols:
+        metrics = measure(read_predictions(evaluate(system, protocol, root)))
+        print(f"{system}, {protocol}: {describe(metrics)}\n", flush=True)
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    root = data_root(arguments.data)
+    systems = [get_spec(system).name for system in arguments.systems or MODELS]
+    for protocol in PROTOCOLS.values():
+        protocol(root)  # a data set that is missing is better missed now than after hours
+    processes = PartialState()
+    for system in systems:
+        try:
+            checkpoint = _trained(arguments, system)
+        except InitialisationError as error:
+            if arguments.systems:
+                raise
+            print(f"{system} is left out. {error}", file=sys.stderr, flush=True)
+            continue
+        if processes.is_main_process:
+            install(checkpoint, system)
+            _measure(system, PROTOCOLS, root)
+        processes.wait_for_everyone()
+    if processes.is_main_process:
+        write_all()
+    return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    uploads = model_uploads(arguments.repo) if arguments.what == "models" else [space_upload(arguments.repo)]
+    for upload in uploads:
+        print(upload, flush=True)
+        if not arguments.dry_run:
+            print(send(upload, arguments.private), flush=True)
     return 0
 
 

@@ -20,7 +20,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from brain_tumor.checkpoints import CONFIG_FILE, CheckpointError, find_checkpoint, load_network, weights_folder
+from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, CheckpointError, find_checkpoint, load_network, weights_folder
 from brain_tumor.labels import CLASS_NAMES, LABELS, class_index
 from brain_tumor.registry import MODELS, get_spec
 from training.data import DataError, Record, load_samples
@@ -130,27 +130,31 @@ def evaluate(system: str, protocol: str, root: Path) -> Path:
         DataError: a data set that the protocol needs is not in `root`.
         ImageError: an image cannot be read.
     """
-    spec = get_spec(system)
     checkpoint = find_checkpoint(system, download=False)
     if checkpoint.source != "weights":
         raise CheckpointError(
             f"The checkpoint of {system} lies in {checkpoint.folder}, a cache, and evaluations are kept beside "
             f"checkpoints. Copy the folder to {weights_folder() / system} first."
         )
+    path = evaluation_folder(system) / f"{protocol}.csv"
+    write_predictions(checkpoint, PROTOCOLS[protocol](root).test, root, path)
+    return path
+
+
+def write_predictions(checkpoint: Checkpoint, records: Sequence[Record], root: Path, path: Path) -> None:
+    """Let a checkpoint predict labelled images, in float32, and write a line per image.
+
+    Raises:
+        CheckpointError, DataError, ImageError: as `evaluate`.
+    """
+    spec = get_spec(checkpoint.system)
     network = load_network(checkpoint, spec)
-    records = PROTOCOLS[protocol](root).test
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     samples = load_samples(records, root, spec.preprocessing.size).to(device)
     # Left alone, convolutions on a GPU are computed in TF32, with 10 bits of mantissa.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         logits = predict(network.to(device), spec, samples.pixels).cpu().numpy()
-    path = evaluation_folder(system) / f"{protocol}.csv"
-    path.parent.mkdir(exist_ok=True)
-    _write_predictions(path, records, logits)
-    return path
-
-
-def _write_predictions(path: Path, records: Sequence[Record], logits: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 from accelerate import PartialState
 
-from brain_tumor.checkpoints import CONFIG_FILE
+from brain_tumor.checkpoints import CONFIG_FILE, weights_folder
 from brain_tumor.registry import get_spec
 from training.data import load_samples
 from training.engine import train
@@ -77,3 +78,17 @@ def train_system(
         log.info("Kept epoch %d, validation accuracy %.2f %%: %s", config["best_epoch"], accuracy, checkpoint)
     processes.wait_for_everyone()
     return checkpoint
+
+
+def install(checkpoint: Path, system: str) -> Path:
+    """Put a run's checkpoint into the weights folder in place of what is there; returns its new folder.
+
+    What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one.
+    """
+    target = weights_folder() / system
+    partial = target.with_name(f"{system}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(checkpoint, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+    return target

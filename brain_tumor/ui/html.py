@@ -69,7 +69,7 @@ def answer(examination: Examination, explanations: Sequence[Explanation]) -> str
 def _banner(name: str, votes: Agreement) -> str:
     leading = votes.leading and DISPLAY_TEXT[votes.leading]
     if votes.models == 1:
-        kind, headline, detail = "single", leading, "One model was asked. Choose more to see whether they agree."
+        kind, headline, detail = "single", leading, "One model was asked: nothing confirms or contradicts it."
     elif votes.unanimous:
         kind, headline, detail = "agree", leading, f"All {votes.models} models agree."
     elif leading:

@@ -1,0 +1,71 @@
+"""Is the studies' result reproduced? Their own recipe, several seeds, on their own protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config
+from brain_tumor.registry import get_spec
+from training.evaluation import evaluation_folder, measure, read_predictions, write_predictions
+from training.protocols import PROTOCOLS
+from training.recipes import RECIPES
+from training.runs import train_system
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """Test accuracies, fractions, of a system trained by its study's recipe, one per seed."""
+
+    accuracies: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.accuracies)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds; None for a single one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+
+def reproduce_study(
+    system: str,
+    root: Path,
+    runs: Path,
+    seeds: Iterable[int] = SEEDS,
+    precision: str = "auto",
+    imagenet_file: Path | None = None,
+) -> list[Path]:
+    """Train a system by its study's recipe with every seed, and predict the test images of the recipe's protocol.
+
+    Arguments and errors are those of `train_system` and `evaluate`. Runs that are finished are not trained again.
+
+    Returns:
+        The CSV files, `weights/<system>/evaluation/study/seed<k>.csv`; of the weights themselves none is kept there.
+    """
+    recipe = get_spec(system).study_recipe
+    test = PROTOCOLS[RECIPES[recipe].protocol](root).test
+    paths = []
+    for seed in seeds:
+        folder = train_system(system, root, runs, recipe, seed, precision, imagenet_file)
+        path = study_folder(system) / f"seed{seed}.csv"
+        checkpoint = Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
+        write_predictions(checkpoint, test, root, path)
+        paths.append(path)
+    return paths
+
+
+def study_folder(system: str) -> Path:
+    """Where the predictions of the study's recipe lie."""
+    return evaluation_folder(system) / "study"
+
+
+def reproduction(system: str) -> Reproduction | None:
+    """What was reached with the study's recipe, from the predictions on disk; None where there are none."""
+    paths = sorted(study_folder(system).glob("seed*.csv"))
+    return Reproduction(tuple(measure(read_predictions(path)).accuracy for path in paths)) if paths else None
