@@ -160,7 +160,12 @@ RECIPES: dict[str, Recipe] = {
         load_size=240,
     ),
     "scratch": Recipe(
-        phases=_everything(32, 2e-3),
+        # The second phase is at the network's own input size throughout: the first arrives there with its learning rate
+        # nearly spent.
+        phases=(
+            Phase("growing images", 32, head_lr=2e-3, backbone_lr=2e-3),
+            Phase("full size", 8, head_lr=5e-4, backbone_lr=5e-4),
+        ),
         # Decoupled decay this strong is what keeps 11 M random weights from remembering 5,000 slices.
         optimizer="adamw",
         weight_decay=0.05,
