@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -27,14 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 where something could not be answered."""
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
-    except (CheckpointError, UnknownModelError) as error:
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; what is still in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (CheckpointError, UnknownModelError, OSError) as error:
         print(error, file=sys.stderr)
         return FAILED
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough.
-        sys.stderr.close()
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,20 +99,25 @@ class _Reader:
         self.failed = False
 
     def slices(self, paths: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
-        for path in _expand(paths):
+        for path in self._files(paths):
             try:
                 yield path, read_image(path)
             except ImageError as error:
-                self.failed = True
-                print(f"{path}: {error}", file=sys.stderr, flush=True)
+                self._report(path, error)
 
+    def _files(self, paths: Sequence[str]) -> Iterator[str]:
+        for path in paths:
+            if not Path(path).is_dir():
+                yield path
+                continue
+            files = [file for file in sorted(Path(path).rglob("[!.]*")) if file.is_file()]
+            if not files:
+                self._report(path, "there is no file in this folder.")
+            yield from map(str, files)
 
-def _expand(paths: Sequence[str]) -> Iterator[str]:
-    for path in paths:
-        if Path(path).is_dir():
-            yield from (str(file) for file in sorted(Path(path).rglob("*")) if file.is_file())
-        else:
-            yield path
+    def _report(self, path: str, problem: object) -> None:
+        self.failed = True
+        print(f"{path}: {problem}", file=sys.stderr, flush=True)
 
 
 def _answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from PIL import Image
@@ -9,8 +10,8 @@ from PIL import Image
 from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading
 from brain_tumor.inference import Reading, load_model
 
-MAX_SIDE = 2048
-"""Larger pictures are reduced: twelve megabytes a visitor, and still nine times what any network looks at."""
+MAX_PIXELS = 2048 * 2048
+"""Larger pictures are reduced: twelve megabytes a visitor, and still many times what any network looks at."""
 
 
 class Examination:
@@ -18,13 +19,12 @@ class Examination:
 
     Attributes:
         name: what the slice is called, without its path.
-        image: RGB, at most `MAX_SIDE` px a side.
+        image: RGB, at most about `MAX_PIXELS` large.
     """
 
     def __init__(self, image: Image.Image, name: str):
         self.name = name
-        self.image = image.copy()
-        self.image.thumbnail((MAX_SIDE, MAX_SIDE))
+        self.image = _reduced(image)
         self._readings: dict[str, Reading] = {}
 
     def answers(
@@ -45,3 +45,10 @@ class Examination:
             reading = self._readings[name]
             explanations.append(explain_reading(classifier, reading, self.image.size, target_class, method))
         return explanations
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    shrink = math.sqrt(MAX_PIXELS / (image.width * image.height))
+    if shrink >= 1:
+        return image
+    return image.resize((round(image.width * shrink), round(image.height * shrink)), Image.Resampling.LANCZOS)

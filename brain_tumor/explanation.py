@@ -91,7 +91,7 @@ def explain_reading(
     coarse = class_activation_map(classifier.tail, reading.features, class_index(target_class), method)
     width, height = size
     heatmap = F.interpolate(torch.from_numpy(coarse)[None, None], (height, width), mode="bilinear")[0, 0].numpy()
-    # The package stretches a map to [0, 1] unless its largest value is below some 1e-14: that is rounding, not evidence.
+    # The package stretches every map to [0, 1] whose largest value is above some 1e-14; below, it is rounding.
     # And a slice of fewer pixels than the feature maps may have none where the heat is.
     found = bool(coarse.max() > 0.5 and heatmap.max() > 0)
     heatmap = heatmap / heatmap.max() if found else np.zeros_like(heatmap)

@@ -56,9 +56,7 @@ def readings(slice_) -> dict[str, Reading]:
 @pytest.fixture(scope="module")
 def private_networks() -> dict[str, nn.Sequential]:
     """Whole networks that nobody else has, as the package expects them: parameters ask for gradients."""
-    return {
-        name: load_network(load_model(name).checkpoint, get_spec(name)).requires_grad_(True) for name in AVAILABLE
-    }
+    return {name: load_network(load_model(name).checkpoint, get_spec(name)).requires_grad_(True) for name in AVAILABLE}
 
 
 def explain(name: str, reading: Reading, target: str | None = None, method: str = "gradcam", size=WIDE) -> Explanation:

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from accelerate import PartialState
-
 from brain_tumor.checkpoints import CheckpointError, weights_folder
 from brain_tumor.images import ImageError
 from brain_tumor.registry import MODELS, UnknownModelError, get_spec
+from training import audit
 from training.cards import write_all
 from training.data import DATA_SETS, DataError, data_root
 from training.download import fetch, overview
@@ -23,7 +22,7 @@ from training.initialisation import InitialisationError
 from training.protocols import PROTOCOLS
 from training.publish import PublishError, model_uploads, send, space_upload
 from training.recipes import RECIPES
-from training.runs import install, train_system
+from training.runs import install, processes, train_system
 
 ALL = "all"
 
@@ -36,6 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("dataset", nargs="?", choices=[dataset.name for dataset in DATA_SETS])
     command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
     command.set_defaults(run=_data)
+    command = commands.add_parser("audit", help="find near-duplicates within and across the data sets")
+    command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
+    command.add_argument("--out", type=Path, default=Path("runs/audit"), help="for the report (default: runs/audit)")
+    command.add_argument("--install", action="store_true", help="make the groups found those that the protocols go by")
+    command.set_defaults(run=_audit)
     command = commands.add_parser("train", help="train a system, or go on where it was interrupted")
     command.add_argument("system", choices=MODELS)
     command.add_argument("--recipe", choices=RECIPES, help="default: the one of the committed checkpoint")
@@ -93,9 +97,19 @@ def _data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _audit(arguments: argparse.Namespace) -> int:
+    root = data_root(arguments.data)
+    found = audit.audit(root)
+    for path in audit.write(found, root, arguments.out):
+        print(path)
+    if arguments.install:
+        print(audit.install(found))
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
     checkpoint = _trained(arguments, arguments.system, arguments.recipe)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         print(install(checkpoint, arguments.system) if arguments.install else checkpoint)
     return 0
 
@@ -127,7 +141,6 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     systems = [get_spec(system).name for system in arguments.systems or MODELS]
     for protocol in PROTOCOLS.values():
         protocol(root)  # a data set that is missing is better missed now than after hours
-    processes = PartialState()
     for system in systems:
         try:
             checkpoint = _trained(arguments, system)
@@ -136,11 +149,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
                 raise
             print(f"{system} is left out. {error}", file=sys.stderr, flush=True)
             continue
-        if processes.is_main_process:
+        if processes().is_main_process:
             install(checkpoint, system)
             _measure(system, PROTOCOLS, root)
-        processes.wait_for_everyone()
-    if processes.is_main_process:
+        processes().wait_for_everyone()
+    if processes().is_main_process:
         write_all()
     return 0
 

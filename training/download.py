@@ -133,19 +133,16 @@ def fetch_kaggle(root: Path) -> None:
         from kagglehub.exceptions import BackendError, DataCorruptionError
     except ImportError:
         raise DataError(_by_hand(KAGGLE, "kagglehub is not installed: pip install kagglehub")) from None
+    folder = root / KAGGLE.folder
+    if folder.is_symlink():
+        folder.unlink()  # to an earlier download that has since gone from the cache
+    if folder.exists():
+        raise DataError(f"{folder} is in the way: it exists, but is not the data set. Move it away, then try again.")
     handle = "/".join([*KAGGLE.source.split("/")[-2:], "versions", KAGGLE.version])
     try:
         download = Path(kagglehub.dataset_download(handle))
     except (OSError, BackendError, DataCorruptionError) as error:
         raise DataError(_by_hand(KAGGLE, f"Kaggle did not give it ({_first_line(error)})")) from None
-    _link(download, root / KAGGLE.folder)
-
-
-def _link(download: Path, folder: Path) -> None:
-    if folder.is_symlink() and not folder.exists():
-        folder.unlink()  # of a download that was removed since
-    if folder.exists():
-        raise DataError(f"{folder} is in the way: it exists, but is not the data set. Move it away, then try again.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.symlink_to(download.resolve(), target_is_directory=True)

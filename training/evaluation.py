@@ -20,7 +20,14 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, CheckpointError, find_checkpoint, load_network, weights_folder
+from brain_tumor.checkpoints import (
+    CONFIG_FILE,
+    Checkpoint,
+    CheckpointError,
+    find_checkpoint,
+    load_network,
+    weights_folder,
+)
 from brain_tumor.labels import CLASS_NAMES, LABELS, class_index
 from brain_tumor.registry import MODELS, get_spec
 from training.data import DataError, Record, load_samples

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from training.data import KAGGLE, ROBOFLOW, Record, read_records
+from training.data import FIGSHARE, KAGGLE, ROBOFLOW, Box, Record, read_records
 
 SPLIT_SEED = 42
 TRAIN_FRACTION = 0.85
+FOLDS = (1, 2, 3, 4, 5)
+GROUPS_FILE = Path(__file__).with_name("groups.csv")
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,173 @@ def external(root: Path) -> Split:
 
 
 PROTOCOLS: dict[str, Callable[[Path], Split]] = {"published": published, "external": external}
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """One of the eight ways to lay a square onto itself: quarter turns anticlockwise, then perhaps left for right."""
+
+    name: str
+    turns: int
+    mirrored: bool
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Images (..., S, S) -> (..., S, S)."""
+        turned = torch.rot90(images, self.turns, (-2, -1))
+        return turned.flip(-1) if self.mirrored else turned
+
+    def apply_to_box(self, box: Box) -> Box:
+        """The box around the same pixels after `apply`; fractions of the image."""
+        x, y, width, height = box.x, box.y, box.width, box.height
+        for _ in range(self.turns):
+            x, y, width, height = y, 1 - x, height, width
+        return Box(1 - x if self.mirrored else x, y, width, height)
+
+    @property
+    def inverse(self) -> Symmetry:
+        """What undoes this one. A reflection undoes itself."""
+        return self if self.mirrored else SYMMETRIES[-self.turns % 4]
+
+
+SYMMETRIES = tuple(
+    Symmetry(("mirror" if mirrored else "turn") + str(90 * turns), turns, mirrored)
+    for mirrored in (False, True)
+    for turns in range(4)
+)
+"""turn0 (nothing at all), turn90, ..., mirror0 (left for right), mirror90, ...: turns first, then the mirror."""
+SYMMETRY_BY_NAME = {symmetry.name: symmetry for symmetry in SYMMETRIES}
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What the audit found out about one Kaggle image.
+
+    Attributes:
+        group: images with the same number show the same slice, perhaps turned, mirrored, or edited.
+        twin: file name of the figshare image that shows the same slice, None where there is none.
+        symmetry: what turns the figshare image into this one; None without a twin.
+    """
+
+    group: int
+    twin: str | None
+    symmetry: Symmetry | None
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The figshare slice that a Kaggle image is a copy of.
+
+    Attributes:
+        source: its record, with the patient-wise fold, and the label as given there, which may differ.
+        symmetry: what turns the figshare image into the Kaggle image.
+        box: the tumour's box on the Kaggle image.
+    """
+
+    source: Record
+    symmetry: Symmetry
+    box: Box
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Five disjoint lists of images; no patient of figshare-cheng and no group of near-duplicates is in two of them."""
+
+    parts: dict[int, list[Record]]
+
+    def split(self, fold: int) -> Split:
+        """`fold` to test, the one after it (1 after 5) to validate, the other three to train.
+
+        A whole fold validates because nothing smaller is known to be free of patients that are trained on: figshare's
+        files say the fold of a slice, not its patient, and a patient's slices are not in one stretch of file numbers.
+        To train on four folds, fix the number of epochs beforehand and train on `train + val`.
+
+        Raises:
+            ValueError: there is no such fold.
+        """
+        if fold not in self.parts:
+            raise ValueError(f"There is no fold {fold!r}; the folds are {', '.join(map(str, FOLDS))}.")
+        val = fold % len(FOLDS) + 1
+        train = [record for f in FOLDS if f not in (fold, val) for record in self.parts[f]]
+        return Split(train, self.parts[val], self.parts[fold])
+
+
+def patientwise(root: Path, fold: int) -> Split:
+    """Train, validation and test images of one of the five `FOLDS`; see `patientwise_folds` and `Folds.split`."""
+    return patientwise_folds(root).split(fold)
+
+
+def patientwise_folds(root: Path) -> Folds:
+    """The slices of figshare-cheng in its author's patient-wise folds, and Kaggle's notumor images beside them.
+
+    Of Kaggle's notumor images (`Training` and `Testing`) no patient is known. Near-duplicates stay together, the
+    largest group first into the fold that has fewest so far; different slices of one patient may still be in different
+    folds. Images that the audit has not seen are left out, as are Kaggle's tumour images: most are the figshare slices
+    again.
+
+    Raises:
+        DataError: one of the two data sets is not there.
+    """
+    parts: dict[int, list[Record]] = {fold: [] for fold in FOLDS}
+    for record in read_records(FIGSHARE, root, "images"):
+        parts[record.fold].append(record)
+    added = dict.fromkeys(FOLDS, 0)
+    for group in _notumor_groups(root):
+        fold = min(FOLDS, key=added.__getitem__)
+        added[fold] += len(group)
+        parts[fold] += [replace(record, fold=fold) for record in group]
+    return Folds(parts)
+
+
+def _notumor_groups(root: Path) -> list[list[Record]]:
+    audited = read_groups()
+    groups: dict[int, list[Record]] = {}
+    for record in _kaggle(root):
+        if record.label not in FIGSHARE.counts["images"] and record.image in audited:
+            groups.setdefault(audited[record.image].group, []).append(record)
+    return sorted(groups.values(), key=lambda group: (-len(group), group[0].image))
+
+
+def clean_test(root: Path) -> list[Record]:
+    """The images of Kaggle's `Testing` that share no group with a `Training` image: copies of none that is trained on.
+
+    Images that the audit has not seen are left out.
+    """
+    audited = read_groups()
+    seen = {found.group for image, found in audited.items() if image.startswith("Training/")}
+    records = read_records(KAGGLE, root, "Testing")
+    return [r for r in records if r.image in audited and audited[r.image].group not in seen]
+
+
+def figshare_twins(root: Path) -> dict[str, Twin]:
+    """Kaggle image -> the figshare slice it is a copy of, for the Kaggle images on disk that have one."""
+    audited = read_groups()
+    sources = {Path(record.image).name: record for record in read_records(FIGSHARE, root, "images")}
+    twins = {}
+    for record in _kaggle(root):
+        found = audited.get(record.image)
+        if found and found.twin:
+            source = sources[found.twin]
+            twins[record.image] = Twin(source, found.symmetry, found.symmetry.apply_to_box(source.box))
+    return twins
+
+
+def _kaggle(root: Path) -> list[Record]:
+    return [record for part in KAGGLE.counts for record in read_records(KAGGLE, root, part)]
+
+
+def read_groups(path: Path = GROUPS_FILE) -> dict[str, Audited]:
+    """Kaggle image -> what the audit found, as committed beside this module; `python -m training audit` writes it."""
+    with open(path, newline="") as file:
+        return {
+            row["image"]: Audited(int(row["group"]), row["twin"] or None, SYMMETRY_BY_NAME.get(row["symmetry"]))
+            for row in csv.DictReader(file)
+        }
+
+
+def write_groups(found: Mapping[str, Audited], path: Path) -> None:
+    """Write what `read_groups` reads, sorted by image."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("image", "group", "twin", "symmetry"))
+        for image, row in sorted(found.items()):
+            writer.writerow((image, row.group, row.twin or "", row.symmetry.name if row.symmetry else ""))

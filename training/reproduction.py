@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config
+from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config, weights_folder
 from brain_tumor.registry import get_spec
-from training.evaluation import evaluation_folder, measure, read_predictions, write_predictions
+from training.evaluation import measure, read_predictions, write_predictions
 from training.protocols import PROTOCOLS
 from training.recipes import RECIPES
-from training.runs import train_system
+from training.runs import STUDY_FOLDER, train_system
 
 SEEDS = (0, 1, 2)
 
@@ -46,7 +46,7 @@ def reproduce_study(
     Arguments and errors are those of `train_system` and `evaluate`. Runs that are finished are not trained again.
 
     Returns:
-        The CSV files, `weights/<system>/evaluation/study/seed<k>.csv`; of the weights themselves none is kept there.
+        The CSV files, `seed<k>.csv` in `study_folder`; of the weights themselves none is kept there.
     """
     recipe = get_spec(system).study_recipe
     test = PROTOCOLS[RECIPES[recipe].protocol](root).test
@@ -62,7 +62,7 @@ def reproduce_study(
 
 def study_folder(system: str) -> Path:
     """Where the predictions of the study's recipe lie."""
-    return evaluation_folder(system) / "study"
+    return weights_folder() / system / STUDY_FOLDER
 
 
 def reproduction(system: str) -> Reproduction | None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from brain_tumor.checkpoints import CONFIG_FILE, weights_folder
 from brain_tumor.registry import get_spec
@@ -16,6 +17,9 @@ from training.export import export, git_commit
 from training.initialisation import initial_network
 from training.protocols import PROTOCOLS
 from training.recipes import RECIPES, Recipe
+
+# What a system's folder holds about other weights than its own: see `training.reproduction`.
+STUDY_FOLDER = Path("evaluation", "study")
 
 log = logging.getLogger(__name__)
 
@@ -71,24 +75,31 @@ def train_system(
         precision=precision,
     )
     # Of several processes one writes: batch norm's statistics, hence the sha256, are each process's own.
-    processes = PartialState()
-    if processes.is_main_process:
+    if processes().is_main_process:
         config = export(state, progress, spec, recipe_name, recipe, split, seed, commit, checkpoint)
         accuracy = 100 * config["val_accuracy"]
         log.info("Kept epoch %d, validation accuracy %.2f %%: %s", config["best_epoch"], accuracy, checkpoint)
-    processes.wait_for_everyone()
+    processes().wait_for_everyone()
     return checkpoint
+
+
+def processes() -> PartialState:
+    """The processes of `accelerate launch`, or the only one; the Accelerator's own, whoever asks first."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def install(checkpoint: Path, system: str) -> Path:
     """Put a run's checkpoint into the weights folder in place of what is there; returns its new folder.
 
-    What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one.
+    What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one. What was
+    predicted by the study's recipe is of other weights, and stays.
     """
     target = weights_folder() / system
     partial = target.with_name(f"{system}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(checkpoint, partial)
+    if (target / STUDY_FOLDER).exists():
+        shutil.copytree(target / STUDY_FOLDER, partial / STUDY_FOLDER)
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     return target

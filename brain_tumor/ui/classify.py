@@ -17,6 +17,7 @@ from brain_tumor.examination import Examination
 from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, overlay
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.labels import CLASS_NAMES, LABELS
+from brain_tumor.registry import MODELS
 from brain_tumor.trust import agreement
 from brain_tumor.ui import html
 
@@ -67,7 +68,8 @@ def build() -> None:
 
     settings = [chosen, target, method]
     hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
-    upload.upload(_open, [upload, *settings], [upload, examination, answer], **hidden)
+    # trigger_mode: a slice that comes while another is answered is answered too, not dropped.
+    upload.upload(_open, [upload, *settings], [upload, examination, answer], trigger_mode="multiple", **hidden)
     # trigger_mode: while an answer is drawn, only the last of several changes counts.
     gr.on(
         [chosen.change, target.change, method.change],
@@ -96,6 +98,8 @@ def _show(examination: Examination | None, models: list[str], target: str, metho
         return html.waiting()
     if not models:
         return html.problem("No model is chosen. Tick at least one under Models.")
+    # In the order of the registry: a card keeps its place when its model is unticked and ticked again.
+    models = [name for name in MODELS if name in models]
     try:
         explanations = examination.answers(models, None if target == PREDICTED else target, method)
     except CheckpointError as error:

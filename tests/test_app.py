@@ -1,0 +1,241 @@
+"""The page's API as a program meets it: the real server, asked over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import struct
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from slices import mri_slice
+
+import brain_tumor
+from brain_tumor.catalogue import list_models
+from brain_tumor.explanation import DEFAULT_METHOD, METHODS, overlay
+from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.trust import agreement
+from brain_tumor.ui import page
+
+AVAILABLE = list_models(available_only=True)
+NAMES = [model.spec.name for model in AVAILABLE]
+OFFERED = [model.spec.name for model in AVAILABLE if model.spec.offered]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    assert OFFERED, f"no model can be loaded: {list_models()[0].problem}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        demo = page.build()
+        demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **page.launch_options())
+        yield demo.local_url
+        demo.close()
+
+
+@pytest.fixture(scope="module")
+def client(url) -> Client:
+    return Client(url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def slice_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("slices") / "slice.png"
+    mri_slice(1, 300).resize((300, 200)).save(path)
+    return path
+
+
+def classify(client: Client, path: Path, **arguments) -> dict:
+    return client.predict(image=handle_file(path), api_name="/classify", **arguments)
+
+
+def picture(answer: dict) -> Image.Image:
+    head, content = answer["overlay"].split(",", 1)
+    assert head == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(content)))
+
+
+def assert_answers_of_the_python_api(result: dict, path: Path, names: list[str]) -> None:
+    expected = brain_tumor.classify(path, names)
+    assert result["image"] == path.name
+    assert [answer["model"] for answer in result["answers"]] == names
+    for answer, prediction in zip(result["answers"], expected, strict=True):
+        assert answer["predicted_class"] == prediction.predicted_class
+        assert list(answer["probabilities"]) == list(CLASS_NAMES)
+        assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-4)
+        assert answer["milliseconds"] > 0
+    votes = agreement(expected)
+    assert result["agreement"] == {"predicted_class": votes.leading, "unanimous": votes.unanimous}
+
+
+def test_only_the_documented_endpoint_is_public(client):
+    api = client.view_api(return_format="dict", print_info=False)
+    assert list(api["named_endpoints"]) == ["/classify"]
+    assert not api["unnamed_endpoints"]
+    parameters = api["named_endpoints"]["/classify"]["parameters"]
+    assert [p["parameter_name"] for p in parameters] == ["image", "models", "method", "target_class"]
+    assert all(p["parameter_has_default"] for p in parameters[1:])
+
+
+def test_an_image_is_all_that_is_needed(client, slice_path):
+    result = classify(client, slice_path)
+    assert_answers_of_the_python_api(result, slice_path, OFFERED)
+    for answer in result["answers"]:
+        assert answer["method"] == DEFAULT_METHOD
+        assert answer["target_class"] == answer["predicted_class"]
+
+
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES[::-1]], ids=["one", "all, backwards"])
+def test_chosen_models_answer_in_the_order_asked_for(client, slice_path, names):
+    assert_answers_of_the_python_api(classify(client, slice_path, models=names), slice_path, names)
+
+
+@pytest.mark.parametrize(("method", "target"), list(zip(METHODS, cycle(CLASS_NAMES), strict=False)))
+def test_method_and_target_class_are_honoured(client, slice_path, method, target):
+    name = NAMES[-1]
+    (answer,) = classify(client, slice_path, models=[name], method=method, target_class=target)["answers"]
+    assert (answer["method"], answer["target_class"]) == (method, target)
+    expected = brain_tumor.explain(slice_path, name, target, method)
+    assert answer["evidence_found"] is expected.found
+    shown = np.asarray(picture(answer)).astype(int)
+    assert np.abs(shown - overlay(brain_tumor.read_image(slice_path), expected.heatmap)).max() <= 3
+
+
+def animated_gif(path: Path) -> None:
+    frames = [mri_slice(seed).convert("P") for seed in (1, 2)]
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=200)
+
+
+def sixteen_bit(path: Path) -> None:
+    Image.fromarray(np.asarray(mri_slice(1).convert("L")).astype(np.uint16) * 16).save(path, "PNG")
+
+
+def turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    mri_slice(1, 300).resize((300, 200)).save(path, "JPEG", exif=exif)
+
+
+UNUSUAL = {
+    "animated.gif": animated_gif,
+    "cmyk.jpg": lambda path: mri_slice(1).convert("CMYK").save(path, "JPEG"),
+    "16-bit.png": sixteen_bit,
+    "turned.jpg": turned,
+    "no extension": lambda path: mri_slice(1).save(path, "PNG"),
+    "Schädel (1) ü.png": lambda path: mri_slice(1).save(path, "PNG"),
+    "larger than is kept.png": lambda path: mri_slice(1, 512).resize((2300, 2100)).save(path, "PNG"),
+}
+
+
+@pytest.mark.parametrize("title", UNUSUAL)
+def test_unusual_files_are_answered_as_by_the_python_api(client, tmp_path, title):
+    path = tmp_path / title
+    UNUSUAL[title](path)
+    result = classify(client, path, models=OFFERED[:1])
+    (answer,) = result["answers"]
+    (expected,) = brain_tumor.classify(path, OFFERED[:1])
+    # A picture that is reduced first is looked at through two resizings instead of one.
+    tolerance = 0.05 if title.startswith("larger") else 1e-4
+    assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=tolerance)
+    width, height = brain_tumor.read_image(path).size
+    assert picture(answer).width / picture(answer).height == pytest.approx(width / height, rel=0.01)
+
+
+def huge_png() -> bytes:
+    """30,000 x 30,000 px in a hundred kilobytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj(1)
+    rows = b"".join(packer.compress(bytes(1 + 30_000 // 8)) for _ in range(30_000)) + packer.flush()
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def truncated_jpeg() -> bytes:
+    stream = io.BytesIO()
+    mri_slice(1).save(stream, "JPEG")
+    return stream.getvalue()[:2000]
+
+
+BAD = {
+    "notes.png": (lambda: b"Patient notes, no image at all.", "not an image in a format that can be read"),
+    "cut.jpg": (truncated_jpeg, "cut short, damaged"),
+    "huge.png": (huge_png, "more than 40 million pixels"),
+    "empty.png": (lambda: b"", "is empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_get_one_sentence_without_a_look_behind_the_scenes(client, tmp_path, name):
+    make, why = BAD[name]
+    path = tmp_path / name
+    path.write_bytes(make())
+    with pytest.raises(AppError) as caught:
+        classify(client, path)
+    message = str(caught.value)
+    assert name in message and why in message
+    assert message.endswith(".") and ". " not in message and "\n" not in message
+    assert "/" not in message and "Traceback" not in message and "Error" not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        ({"models": []}, "No model was chosen"),
+        ({"models": ["resnet19"]}, "resnet19"),
+        ({"method": "scorecam"}, "scorecam"),
+        ({"target_class": "notumour"}, "notumour"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_arguments_that_do_not_exist_are_named(client, slice_path, arguments, culprit):
+    with pytest.raises(AppError, match=culprit) as caught:
+        classify(client, slice_path, **arguments)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_no_image_is_a_sentence_too(client):
+    with pytest.raises(AppError, match="No image was sent"):
+        client.predict(image=None, api_name="/classify")
+
+
+def test_visitors_at_once_get_their_own_answers(url, tmp_path):
+    paths = [tmp_path / f"slice-{seed}.png" for seed in range(4)]
+    for seed, path in enumerate(paths):
+        mri_slice(seed, 200 + 20 * seed).save(path)
+    clients = [Client(url, verbose=False) for _ in paths]
+
+    def ask(i: int) -> list[dict]:
+        return [classify(clients[i], paths[i], target_class=target) for target in CLASS_NAMES[:2]]
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        answers = list(pool.map(ask, range(len(paths))))
+    for path, results in zip(paths, answers, strict=True):
+        for target, result in zip(CLASS_NAMES, results, strict=False):
+            assert_answers_of_the_python_api(result, path, OFFERED)
+            assert all(answer["target_class"] == target for answer in result["answers"])
+            side = Image.open(path).width
+            assert all(picture(answer).size == (side, side) for answer in result["answers"])
+
+
+def test_page_is_built_from_nothing_that_lies_on_another_host(url):
+    with urllib.request.urlopen(url) as response:
+        html = response.read().decode()
+    assert "Brain MRI" in html
+    loaded = re.findall(r"""<(?:script|link|img|iframe)[^>]*?(?:src|href)\s*=\s*["']?(https?:)?//([^"'/ >]+)""", html)
+    imported = re.findall(r"""(?:@import|url\()\s*["']?(https?:)?//([^"'/ )]+)""", html)
+    hosts = {host for _, host in loaded + imported if not host.startswith(("127.0.0.1", "localhost"))}
+    assert not hosts
+    assert "fonts.googleapis" not in html and "fonts.gstatic" not in html

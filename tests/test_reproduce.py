@@ -1,0 +1,128 @@
+"""One command trains, installs, measures and writes the tables; interrupted, it goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+from toy_data import write_kaggle, write_roboflow
+
+from brain_tumor.checkpoints import find_checkpoint
+from brain_tumor.registry import MODELS
+from training import __main__ as command_line
+from training.cards import drift
+from training.data import KAGGLE
+from training.protocols import PROTOCOLS
+from training.recipes import RECIPES
+
+FIRST, SECOND, TRANSFER = "cnn_v1", "baseline_cnn", "resnet50_linear_probe"
+ROOT = Path(command_line.__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """A schedule of learning rates that never gets to one."""
+
+    def __call__(self, base: float, epoch: float, epochs: int) -> float:
+        raise KeyboardInterrupt
+
+
+def short(name: str):
+    """The recipe, cut to one epoch."""
+    recipe = RECIPES[name]
+    return replace(recipe, phases=(replace(recipe.phases[0], epochs=1),), batch_size=8)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """A folder with data and no checkpoint."""
+    write_kaggle(tmp_path / "data")
+    write_roboflow(tmp_path / "data")
+    settings = {
+        "BRAIN_TUMOR_DATA": str(tmp_path / "data"),
+        "BRAIN_TUMOR_WEIGHTS": str(tmp_path / "weights"),
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "https_proxy": "http://127.0.0.1:9",  # where nothing listens: there is no network
+        "no_proxy": "",
+        "NO_PROXY": "",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    for name in (FIRST, SECOND):
+        monkeypatch.setitem(RECIPES, MODELS[name].recipe, short(MODELS[name].recipe))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield tmp_path
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def images(path: Path) -> int:
+    with open(path, newline="") as file:
+        return len(list(csv.DictReader(file)))
+
+
+def test_reproduction_goes_on_after_an_interruption(place, monkeypatch, caplog, capsys):
+    (place / "README.md").write_text("<!-- generated: results -->\n<!-- /generated -->\n")
+    monkeypatch.setattr(command_line, "MODELS", {name: MODELS[name] for name in (FIRST, SECOND, TRANSFER)})
+    whole = RECIPES[SECOND]
+    monkeypatch.setitem(RECIPES, SECOND, replace(whole, schedule=Interruption()))
+    with pytest.raises(KeyboardInterrupt):
+        command_line.main(["reproduce", "--precision", "no"])
+    first = find_checkpoint(FIRST).sha256
+    (place / "weights" / FIRST / "evaluation" / "study").mkdir()
+    study = place / "weights" / FIRST / "evaluation" / "study" / "seed0.csv"
+    study.write_bytes(study.parent.with_name("published.csv").read_bytes())
+    monkeypatch.setitem(RECIPES, SECOND, whole)
+    caplog.set_level(logging.INFO)
+    capsys.readouterr()
+
+    assert command_line.main(["reproduce", "--precision", "no"]) == 0
+    assert f"{FIRST}-{MODELS[FIRST].recipe}-seed0 is finished" in caplog.text
+    assert find_checkpoint(FIRST).sha256 == first
+    for system in (FIRST, SECOND):
+        folder = place / "weights" / system
+        assert {protocol: images(folder / "evaluation" / f"{protocol}.csv") for protocol in PROTOCOLS} == {
+            "published": 12,
+            "external": 12,
+        }
+        assert (folder / "README.md").exists()
+        assert MODELS[system].title in (place / "README.md").read_text()
+    assert study.exists()  # predictions of other weights than those installed
+    assert drift() == []
+    assert not list((place / "weights").glob("*.partial"))
+    # Without ImageNet weights a system that starts from them is left out, aloud.
+    assert f"{TRANSFER} is left out. The ImageNet weights of resnet50" in capsys.readouterr().err
+    assert not (place / "weights" / TRANSFER).exists()
+    # Asked for by name, it is an error.
+    assert command_line.main(["reproduce", TRANSFER]) == 2
+
+
+def test_data_that_is_missing_is_missed_before_anything_is_trained(place, capsys):
+    (place / "data" / KAGGLE.folder).rename(place / "data" / "elsewhere")
+    assert command_line.main(["reproduce", FIRST]) == 2
+    assert KAGGLE.source in capsys.readouterr().err
+    assert not (place / "runs").exists()
+
+
+def test_of_two_processes_one_installs_and_measures(place):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__]
+    settings = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for protocol in PROTOCOLS:
+        assert done.stdout.count(f"{FIRST}, {protocol}: accuracy") == 1
+    assert find_checkpoint(FIRST).config["system"] == FIRST
+    assert drift() == []
+
+
+if __name__ == "__main__":
+    RECIPES[FIRST] = short(FIRST)
+    sys.exit(command_line.main(["reproduce", FIRST, "--precision", "no"]))
