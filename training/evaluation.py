@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -66,6 +66,12 @@ class Predictions:
     def predicted(self) -> np.ndarray:
         """Class indices with the largest logit, int (N,)."""
         return self.logits.argmax(axis=1)
+
+    def only(self, images: Collection[str]) -> Predictions:
+        """The predictions of these images, in the order that they are in here."""
+        kept = [i for i, image in enumerate(self.images) if image in images]
+        images, folds = (tuple(values[i] for i in kept) for values in (self.images, self.folds))
+        return Predictions(images, self.labels[kept], folds, self.logits[kept])
 
 
 @dataclass(frozen=True)

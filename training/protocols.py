@@ -183,10 +183,15 @@ def clean_test(root: Path) -> list[Record]:
 
     Images that the audit has not seen are left out.
     """
+    clean = clean_images()
+    return [record for record in read_records(KAGGLE, root, "Testing") if record.image in clean]
+
+
+def clean_images() -> frozenset[str]:
+    """The names of Kaggle's `Testing` images that share no group with a `Training` image."""
     audited = read_groups()
     seen = {found.group for image, found in audited.items() if image.startswith("Training/")}
-    records = read_records(KAGGLE, root, "Testing")
-    return [r for r in records if r.image in audited and audited[r.image].group not in seen]
+    return frozenset(i for i, found in audited.items() if i.startswith("Testing/") and found.group not in seen)
 
 
 def figshare_twins(root: Path) -> dict[str, Twin]:
