@@ -23,6 +23,7 @@ from training.cards import CHOSEN_MARK, count_parameters, drift, model_card, res
 from training.data import DATA_SETS, KAGGLE
 from training.engine import Epoch
 from training.evaluation import Predictions, measure
+from training.protocols import read_groups
 from training.recipes import RECIPES
 
 README = "# Title\n\n<!-- generated: results -->\n<!-- /generated -->\n\nText.\n"
@@ -137,6 +138,25 @@ def test_the_card_says_what_a_user_must_know(repository):
     assert len(links) == 3
     assert all((folder / link).exists() for link in links)
     assert not re.search(r"\b(nan|None)\b", card)
+
+
+def test_copies_of_training_images_are_left_out_of_a_second_number(repository):
+    """Groups as the audit committed them: of these test images, one shows a slice that is in Training too."""
+    groups = read_groups()
+    trained = {found.group for image, found in groups.items() if image.startswith("Training/glioma/")}
+    tested = [image for image in groups if image.startswith("Testing/glioma/")]
+    copy = next(image for image in tested if groups[image].group in trained)
+    new = [image for image in tested if groups[image].group not in trained][:2]
+    path = repository / "weights" / SYSTEM / "evaluation" / "published.csv"
+    header = path.read_text().splitlines()[0]
+    right, wrong = "glioma,,9,0,0,0", "glioma,,0,9,0,0"
+    rows = [f"{copy},{right}", f"{new[0]},{right}", f"{new[1]},{wrong}"]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    card = model_card(SYSTEM)
+    assert "Of the 3 images of `published`, 1 show a slice that is also among Kaggle's Training images" in card
+    assert "On the other 2 (glioma) the accuracy is **50.00 %" in card
+    row = next(line for line in results_table().splitlines() if MODELS[SYSTEM].title in line)
+    assert "66.67 %" in row and "50.00 %" in row
 
 
 def test_a_checkpoint_without_predictions_gets_a_card_without_numbers(repository):

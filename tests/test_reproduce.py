@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 from accelerate.state import AcceleratorState
@@ -19,6 +20,7 @@ from brain_tumor.registry import MODELS
 from training import __main__ as command_line
 from training.cards import drift
 from training.data import KAGGLE
+from training.evaluation import read_predictions
 from training.protocols import PROTOCOLS
 from training.recipes import RECIPES
 
@@ -126,3 +128,16 @@ def test_of_two_processes_one_installs_and_measures(place):
 if __name__ == "__main__":
     RECIPES[FIRST] = short(FIRST)
     sys.exit(command_line.main(["reproduce", FIRST, "--precision", "no"]))
+
+
+def test_study_is_reproduced_with_several_seeds_and_installs_no_weights(place):
+    (place / "README.md").write_text("<!-- generated: results -->\n<!-- /generated -->\n")
+    assert command_line.main(["reproduce", FIRST, "--study", "--precision", "no"]) == 0
+    paths = sorted((place / "weights").rglob("*"))
+    files = [path for path in paths if path.is_file()]
+    assert [path.name for path in files] == ["seed0.csv", "seed1.csv", "seed2.csv"]
+    predictions = [read_predictions(path) for path in files]
+    assert len({predictions.logits.tobytes() for predictions in predictions}) == 3
+    accuracies = [100 * float((p.labels == p.predicted).mean()) for p in predictions]
+    row = next(line for line in (place / "README.md").read_text().splitlines() if MODELS[FIRST].title in line)
+    assert f"{fmean(accuracies):.2f} ± {stdev(accuracies):.2f} %, 3 seeds" in row

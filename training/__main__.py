@@ -22,6 +22,7 @@ from training.initialisation import InitialisationError
 from training.protocols import PROTOCOLS
 from training.publish import PublishError, model_uploads, send, space_upload
 from training.recipes import RECIPES
+from training.reproduction import SEEDS, reproduce_study
 from training.runs import install, processes, train_system
 
 ALL = "all"
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("reproduce", help="train, install and measure systems, and write all tables anew")
     command.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(MODELS)}")
+    command.add_argument("--study", action="store_true", help=f"by the study's own recipe, with {len(SEEDS)} seeds")
     _add_run_options(command)
     command.set_defaults(run=_reproduce)
     command = commands.add_parser("publish", help="put the checkpoints, or the page, on the Hugging Face Hub")
@@ -143,6 +145,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         protocol(root)  # a data set that is missing is better missed now than after hours
     for system in systems:
         try:
+            if arguments.study:
+                reproduce_study(system, root, arguments.runs, SEEDS, arguments.precision, arguments.imagenet)
+                continue
             checkpoint = _trained(arguments, system)
         except InitialisationError as error:
             if arguments.systems:

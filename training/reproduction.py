@@ -12,7 +12,7 @@ from brain_tumor.registry import get_spec
 from training.evaluation import measure, read_predictions, write_predictions
 from training.protocols import PROTOCOLS
 from training.recipes import RECIPES
-from training.runs import STUDY_FOLDER, train_system
+from training.runs import STUDY_FOLDER, processes, train_system
 
 SEEDS = (0, 1, 2)
 
@@ -54,8 +54,10 @@ def reproduce_study(
     for seed in seeds:
         folder = train_system(system, root, runs, recipe, seed, precision, imagenet_file)
         path = study_folder(system) / f"seed{seed}.csv"
-        checkpoint = Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
-        write_predictions(checkpoint, test, root, path)
+        if processes().is_main_process:
+            checkpoint = Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
+            write_predictions(checkpoint, test, root, path)
+        processes().wait_for_everyone()
         paths.append(path)
     return paths
 

@@ -71,7 +71,8 @@ def _banner(name: str, votes: Agreement) -> str:
     if votes.models == 1:
         kind, headline, detail = "single", leading, "One model was asked: nothing confirms or contradicts it."
     elif votes.unanimous:
-        kind, headline, detail = "agree", leading, f"All {votes.models} models agree."
+        everyone = "Both models" if votes.models == 2 else f"All {votes.models} models"
+        kind, headline, detail = "agree", leading, f"{everyone} agree."
     elif leading:
         kind, headline = "differ", f"{leading}, but not unanimous"
         detail = f"{len(votes.votes[votes.leading])} of {votes.models} models: {_sides(votes)}."
