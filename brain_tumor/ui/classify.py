@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -151,12 +149,10 @@ def classify(image: str, models: list[str], method: str, target_class: str) -> d
 
 
 def _answer(examination: Examination, explanation: Explanation) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    Image.fromarray(overlay(examination.image, explanation.heatmap)).save(buffer, "PNG")
     return {
         **explanation.prediction.to_json(),
         "target_class": explanation.target_class,
         "method": explanation.method,
         "evidence_found": explanation.found,
-        "overlay": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+        "overlay": html.data_uri(Image.fromarray(overlay(examination.image, explanation.heatmap))),
     }

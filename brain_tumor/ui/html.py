@@ -56,7 +56,7 @@ def problem(sentence: str) -> str:
 def answer(examination: Examination, explanations: Sequence[Explanation]) -> str:
     """Banner and cards for one slice."""
     cards = "".join(_card(explanation) for explanation in explanations)
-    slice_ = _data_uri(_reduced(examination.image, SHOWN_SIDE))
+    slice_ = data_uri(_reduced(examination.image, SHOWN_SIDE))
     width, height = examination.image.size
     style = f"--slice:url({slice_});--aspect:{width}/{height}"
     return (
@@ -100,7 +100,7 @@ def _card(explanation: Explanation) -> str:
     if explanation.found:
         caption = f"{method} for <b>{target}</b>"
         label = f"The slice; {method} marks where {title} saw evidence for {target}"
-        heat = f'<img class="heat" src="{_data_uri(_reduced(colored(explanation.heatmap), HEAT_SIDE))}" alt="">'
+        heat = f'<img class="heat" src="{data_uri(_reduced(colored(explanation.heatmap), HEAT_SIDE))}" alt="">'
     else:
         caption = f"{method}: nothing here speaks for <b>{target}</b>"
         label, heat = f"The slice, unmarked: {method} found no evidence for {target}", ""
@@ -138,7 +138,8 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
     return image
 
 
-def _data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image) -> str:
+    """The image as a PNG that is part of the page, or of an answer."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
