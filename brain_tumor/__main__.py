@@ -14,11 +14,13 @@ from PIL import Image
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CheckpointError
-from brain_tumor.explanation import DEFAULT_METHOD, METHODS, explain_reading, overlay
+from brain_tumor.examination import consensus_of
+from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, explain_reading, overlay
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.registry import MODELS, UnknownModelError
+from brain_tumor.trust import Consensus
 
 BATCH = 16
 FAILED = 2
@@ -75,9 +77,13 @@ def _classify(arguments: argparse.Namespace) -> int:
     slices = reader.slices(arguments.paths)
     while batch := list(islice(slices, BATCH)):
         answers = [_answer(classifier, batch, arguments, overlays) for classifier in classifiers]
-        for (path, _), *predictions in zip(batch, *answers, strict=True):
-            for prediction in predictions:
-                print(_json_line(path, prediction) if arguments.json else _text_line(path, prediction), flush=True)
+        for (path, _), *explanations in zip(batch, *answers, strict=True):
+            predictions = [explanation.prediction for explanation in explanations]
+            lines: list[Prediction | Consensus] = [*predictions]
+            if len(predictions) > 1:
+                lines.append(consensus_of(explanations))
+            for line in lines:
+                print(_json_line(path, line) if arguments.json else _text_line(path, line), flush=True)
     return FAILED if reader.failed else 0
 
 
@@ -125,14 +131,16 @@ def _answer(
     batch: Sequence[tuple[str, Image.Image]],
     arguments: argparse.Namespace,
     names: _OverlayNames,
-) -> list[Prediction]:
+) -> list[Explanation]:
+    explanations = []
     readings = classifier.read([image for _, image in batch])
-    if arguments.overlay:
-        for (path, image), reading in zip(batch, readings, strict=True):
-            explanation = explain_reading(classifier, reading, image.size, arguments.target, arguments.method)
+    for (path, image), reading in zip(batch, readings, strict=True):
+        explanation = explain_reading(classifier, reading, image.size, arguments.target, arguments.method)
+        explanations.append(explanation)
+        if arguments.overlay:
             picture = Image.fromarray(overlay(image, explanation.heatmap))
             picture.save(arguments.overlay / f"{names.stem(path)}_{classifier.spec.name}.png")
-    return [reading.prediction for reading in readings]
+    return explanations
 
 
 class _OverlayNames:
@@ -150,14 +158,20 @@ class _OverlayNames:
         return self._stems[path]
 
 
-def _json_line(path: str, prediction: Prediction) -> str:
-    return json.dumps({"image": path, **prediction.to_json()})
+def _json_line(path: str, answer: Prediction | Consensus) -> str:
+    return json.dumps({"image": path, **answer.to_json()})
 
 
-def _text_line(path: str, prediction: Prediction) -> str:
+def _text_line(path: str, answer: Prediction | Consensus) -> str:
     shown = path if len(path) <= 32 else "…" + path[-31:]
-    scores = "  ".join(f"{p:>10.1%}" for p in prediction.probabilities.values())
-    return f"{shown:<32}  {prediction.model:<22}  {DISPLAY_TEXT[prediction.predicted_class]:<17}  {scores}"
+    if isinstance(answer, Consensus):
+        text, probabilities, remark = DISPLAY_TEXT.get(answer.verdict, answer.verdict), answer.probabilities, answer.why
+        model = "consensus"
+    else:
+        text, probabilities, model = DISPLAY_TEXT[answer.predicted_class], answer.best_probabilities, answer.model
+        remark = answer.refusal_reason or ("In the training data." if answer.seen_in_training else "")
+    scores = "  ".join(f"{p:>10.1%}" for p in probabilities.values())
+    return f"{shown:<32}  {model:<22}  {text:<17}  {scores}  {remark}".rstrip()
 
 
 def _models(arguments: argparse.Namespace) -> int:

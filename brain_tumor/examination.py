@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading
+from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading, overlap
 from brain_tumor.inference import Reading, load_model
+from brain_tumor.trust import Consensus, consensus
 
 MAX_PIXELS = 2048 * 2048
 """Larger pictures are reduced: twelve megabytes a visitor, and still many times what any network looks at."""
@@ -45,6 +46,13 @@ class Examination:
             reading = self._readings[name]
             explanations.append(explain_reading(classifier, reading, self.image.size, target_class, method))
         return explanations
+
+
+def consensus_of(explanations: Sequence[Explanation]) -> Consensus:
+    """What the models' answers come to, and whether they look at the same place where they explain the same class."""
+    same = len({explanation.target_class for explanation in explanations}) == 1
+    shared = overlap([explanation.heatmap for explanation in explanations]) if same else None
+    return consensus([explanation.prediction for explanation in explanations], shared)
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -8,7 +8,9 @@ maps are the same, and cost a pass through the tail.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import matplotlib
 import numpy as np
@@ -45,6 +47,8 @@ _METHODS = (
 )
 METHODS = {method.name: method for method in _METHODS}
 DEFAULT_METHOD = _METHODS[0].name
+
+OVERLAP_CELLS = 8
 
 # Dark to bright in equal perceived steps, also for the colour-blind and in print (matplotlib's inferno).
 COLORMAP = matplotlib.colormaps["inferno"]
@@ -134,6 +138,31 @@ def get_method(name: str) -> Method:
         return METHODS[name]
     except KeyError:
         raise UnknownMethodError(f"Unknown method {name!r}; the methods are {', '.join(METHODS)}.") from None
+
+
+def overlap(heatmaps: Sequence[np.ndarray]) -> float:
+    """How far the two of several heatmaps that differ most have their heat in the same places.
+
+    Args:
+        heatmaps: at least one, float (H, W) in [0, 1], of one slice.
+
+    Returns:
+        The smallest shared mass of two maps that each sum to 1, in [0, 1]; 1 for a single map. A map that is all 0 says
+        nothing and is left out.
+    """
+    masses = [_mass(heatmap) for heatmap in heatmaps if heatmap.any()]
+    return min((float(np.minimum(a, b).sum()) for a, b in combinations(masses, 2)), default=1.0)
+
+
+def shared_heat(heatmaps: Sequence[np.ndarray]) -> np.ndarray:
+    """Where all of several heatmaps (H, W) in [0, 1] are hot: their geometric mean, (H, W) in [0, 1]."""
+    return np.exp(np.mean([np.log(heatmap.clip(1e-6)) for heatmap in heatmaps], axis=0)).astype(np.float32)
+
+
+def _mass(heatmap: np.ndarray) -> np.ndarray:
+    """The map's mass on a coarse grid: maps of networks with fine and with coarse feature maps are to be comparable."""
+    coarse = F.adaptive_avg_pool2d(torch.from_numpy(heatmap)[None, None], OVERLAP_CELLS)[0, 0].numpy()
+    return coarse / coarse.sum()
 
 
 def colored(heatmap: np.ndarray) -> Image.Image:

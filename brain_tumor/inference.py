@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,10 +13,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from brain_tumor.architectures import split
+from brain_tumor.calibration import Bin, load_calibration
 from brain_tumor.checkpoints import Checkpoint, find_checkpoint, load_network
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.preprocessing import preprocess
+from brain_tumor.refusal import load_gate, plain_reason
 from brain_tumor.registry import ModelSpec, get_spec
+
+try:
+    from brain_tumor.seen import load_index
+except ImportError:
+    load_index = lambda folder: None
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,12 @@ class Prediction:
         probabilities: class name -> softmax probability in [0, 1], summing to 1, in the order of the classes.
         logits: what the network computed, one per class, before the softmax.
         milliseconds: preprocessing and network, per image of the batch.
+        calibrated_probabilities: as `probabilities`, after what patients that were not trained on taught about them;
+            None where the checkpoint has no calibration.
+        prediction_set: the classes that cannot be ruled out at 95 %, the most probable first; None likewise.
+        support: how often answers of this confidence were right on patients that were not trained on; None likewise.
+        refusal_reason: why this is taken to be no brain MRI slice, a sentence; None where nothing speaks against it.
+        seen_in_training: the slice, perhaps turned, mirrored or compressed anew, is among the training images.
     """
 
     model: str
@@ -36,15 +49,45 @@ class Prediction:
     probabilities: dict[str, float]
     logits: tuple[float, ...]
     milliseconds: float
+    calibrated_probabilities: dict[str, float] | None = None
+    prediction_set: tuple[str, ...] | None = None
+    support: Bin | None = None
+    refusal_reason: str | None = None
+    seen_in_training: bool = False
+
+    @property
+    def in_distribution(self) -> bool:
+        """False where the picture is taken to be no brain MRI slice."""
+        return self.refusal_reason is None
+
+    @property
+    def best_probabilities(self) -> dict[str, float]:
+        """The calibrated probabilities where there are any, the network's own otherwise."""
+        return self.calibrated_probabilities or self.probabilities
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the predicted class, calibrated where possible."""
+        return self.best_probabilities[self.predicted_class]
 
     def to_json(self) -> dict[str, Any]:
         """What the command line and the API say of it."""
         return {
             "model": self.model,
             "predicted_class": self.predicted_class,
-            "probabilities": {name: round(p, 6) for name, p in self.probabilities.items()},
+            "probabilities": rounded(self.probabilities),
+            "calibrated_probabilities": self.calibrated_probabilities and rounded(self.calibrated_probabilities),
+            "prediction_set": self.prediction_set and list(self.prediction_set),
+            "in_distribution": self.in_distribution,
+            "refusal_reason": self.refusal_reason,
+            "seen_in_training": self.seen_in_training,
             "milliseconds": round(self.milliseconds, 2),
         }
+
+
+def rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    """Probabilities with the six digits that are ever printed."""
+    return {name: round(p, 6) for name, p in probabilities.items()}
 
 
 @dataclass(frozen=True)
@@ -67,6 +110,7 @@ class Classifier:
         checkpoint: where its weights came from.
         trunk: slice tensor (N, 3, size, size) -> feature maps (N, C, h, w).
         tail: feature maps -> logits (N, 4).
+        calibration, gate, index: what tells how far to believe an answer; None where the checkpoint has no such file.
     """
 
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, network: nn.Sequential):
@@ -74,6 +118,9 @@ class Classifier:
         self.checkpoint = checkpoint
         # A slice of a Sequential is a new one, in training mode whatever its parts are in.
         self.trunk, self.tail = (part.eval() for part in split(network, spec.cam_layer))
+        self.calibration = load_calibration(checkpoint.folder)
+        self.gate = load_gate(checkpoint.folder)
+        self.index = load_index(checkpoint.folder)
 
     def read(self, images: Sequence[Image.Image]) -> list[Reading]:
         """Answer a batch of slices of any size, keeping the feature maps.
@@ -89,7 +136,8 @@ class Classifier:
             logits = self.tail(features).float()
         milliseconds = 1000 * (time.perf_counter() - started) / len(images)
         return [
-            Reading(self._prediction(row, milliseconds), features[i : i + 1].clone()) for i, row in enumerate(logits)
+            Reading(self._prediction(image, row, kept, milliseconds), kept)
+            for image, row, kept in zip(images, logits, (one.clone() for one in features.split(1)), strict=True)
         ]
 
     def classify(self, images: Image.Image | Sequence[Image.Image]) -> Prediction | list[Prediction]:
@@ -98,14 +146,24 @@ class Classifier:
             return self.read([images])[0].prediction
         return [reading.prediction for reading in self.read(images)]
 
-    def _prediction(self, logits: Tensor, milliseconds: float) -> Prediction:
-        probabilities = logits.softmax(dim=0).tolist()
-        return Prediction(
+    def _prediction(self, image: Image.Image, logits: Tensor, features: Tensor, milliseconds: float) -> Prediction:
+        prediction = Prediction(
             model=self.spec.name,
             predicted_class=CLASS_NAMES[int(logits.argmax())],
-            probabilities=dict(zip(CLASS_NAMES, probabilities, strict=True)),
+            probabilities=dict(zip(CLASS_NAMES, logits.softmax(dim=0).tolist(), strict=True)),
             logits=tuple(logits.tolist()),
             milliseconds=milliseconds,
+            refusal_reason=self.gate.reason(image, features) if self.gate else plain_reason(image),
+            seen_in_training=self.index.contains(image) if self.index else False,
+        )
+        if not self.calibration:
+            return prediction
+        calibrated = self.calibration.probabilities(prediction.logits)
+        return replace(
+            prediction,
+            calibrated_probabilities=dict(zip(CLASS_NAMES, calibrated.tolist(), strict=True)),
+            prediction_set=self.calibration.prediction_set(calibrated),
+            support=self.calibration.bin_of(float(calibrated.max())),
         )
 
 

@@ -50,9 +50,11 @@ def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Pixels (N, 3, H, W), uint8 or float in [0, 1] -> float (N, 3, H, W), in the range the network was trained on."""
     if pixels.dtype == torch.uint8:
         pixels = pixels.float() / 255
-    mean = pixels.new_tensor(preprocessing.mean).view(3, 1, 1)
-    std = pixels.new_tensor(preprocessing.std).view(3, 1, 1)
-    return (pixels - mean) / std
+    mean, std = (
+        torch.tensor(values, dtype=pixels.dtype).to(pixels.device, non_blocking=True).view(3, 1, 1)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    return (pixels - mean).div_(std)
 
 
 def preprocess(images: Sequence[Image.Image], preprocessing: Preprocessing) -> Tensor:

@@ -28,6 +28,8 @@ class ModelSpec:
         cam_layer: the stage whose output class-activation maps are made from, the last one with spatial extent.
         recipe: how the committed checkpoint is trained, a name in `training.recipes.RECIPES`.
         study_recipe: how the seed study trained the system.
+        patientwise_recipe: how it is trained on patient-wise folds, whose predictions tell how far to believe it.
+        location_stages: stages, the finest first, that learn to tell the tumour's place where a recipe asks for it.
         backbone: torchvision's name of the network whose ImageNet weights fit; None where there is none.
         head: the stage that does not come from ImageNet weights; None where the whole network starts at random.
         thaw: parts of the backbone in the order in which progressive unfreezing adds them to the head.
@@ -45,6 +47,8 @@ class ModelSpec:
     study_recipe: str
     study: str
     reported_accuracy: float
+    patientwise_recipe: str
+    location_stages: tuple[str, ...]
     backbone: str | None = None
     head: str | None = None
     thaw: tuple[tuple[str, ...], ...] = ()
@@ -62,6 +66,8 @@ _SPECS = (
         study_recipe="cnn_v1",
         study="A",
         reported_accuracy=0.9237,
+        patientwise_recipe="boxes_plain",
+        location_stages=("relu2",),
     ),
     ModelSpec(
         name="cnn_v2",
@@ -73,6 +79,8 @@ _SPECS = (
         study_recipe="cnn_v2",
         study="A",
         reported_accuracy=0.9497,
+        patientwise_recipe="boxes_plain",
+        location_stages=("relu3",),
     ),
     ModelSpec(
         name="cnn_v3",
@@ -84,6 +92,8 @@ _SPECS = (
         study_recipe="cnn_v3",
         study="A",
         reported_accuracy=0.8284,
+        patientwise_recipe="boxes_plain",
+        location_stages=("relu3",),
     ),
     ModelSpec(
         name="cnn_v4",
@@ -95,6 +105,8 @@ _SPECS = (
         study_recipe="cnn_v4",
         study="A",
         reported_accuracy=0.9809,
+        patientwise_recipe="boxes_plain",
+        location_stages=("relu3",),
         offered=True,
     ),
     ModelSpec(
@@ -110,6 +122,8 @@ _SPECS = (
         thaw=(("layer4",), ("layer3",)),
         study="A",
         reported_accuracy=0.9725,
+        patientwise_recipe="boxes",
+        location_stages=("layer3", "layer4"),
         offered=True,
     ),
     ModelSpec(
@@ -125,6 +139,8 @@ _SPECS = (
         thaw=(("layer4",), ("layer3",)),
         study="A",
         reported_accuracy=0.9847,
+        patientwise_recipe="boxes",
+        location_stages=("layer3", "layer4"),
         offered=True,
     ),
     ModelSpec(
@@ -140,6 +156,8 @@ _SPECS = (
         thaw=(("features.7", "features.8"), ("features.5", "features.6")),
         study="A",
         reported_accuracy=0.9542,
+        patientwise_recipe="boxes",
+        location_stages=("features.5", "features"),
         offered=True,
     ),
     ModelSpec(
@@ -152,6 +170,8 @@ _SPECS = (
         study_recipe="baseline_cnn",
         study="B",
         reported_accuracy=0.8684,
+        patientwise_recipe="boxes_plain",
+        location_stages=("relu3",),
     ),
     ModelSpec(
         name="resnet50_linear_probe",
@@ -165,6 +185,8 @@ _SPECS = (
         head="fc",
         study="B",
         reported_accuracy=0.9510,
+        patientwise_recipe="boxes",
+        location_stages=("layer3", "layer4"),
     ),
 )
 

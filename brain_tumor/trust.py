@@ -1,13 +1,22 @@
-"""Can the answers be believed? So far: do the models agree?"""
+"""Can the answers be believed? What several models' answers about one slice come to together."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
 
-from brain_tumor.inference import Prediction
-from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.inference import Prediction, rounded
+from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
+from brain_tumor.registry import get_spec
+
+UNCERTAIN = "uncertain"
+REFUSED = "refused"
+
+MIN_OVERLAP = 0.1
+"""Heatmaps of two models that overlap less (`explanation.overlap`) look at different places."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,52 @@ class Agreement:
         return sum(len(names) for names in self.votes.values())
 
 
+@dataclass(frozen=True)
+class Consensus:
+    """What the answers of several models come to.
+
+    Attributes:
+        verdict: a class, UNCERTAIN or REFUSED.
+        why: one sentence.
+        leading: the most probable class, whatever the verdict.
+        probabilities: class -> mean over the models, calibrated where possible.
+        prediction_set: the classes that at least one model cannot rule out at 95 %, the most probable first.
+        seen_by: the models that had this slice among their training images.
+    """
+
+    verdict: str
+    why: str
+    leading: str
+    probabilities: dict[str, float]
+    prediction_set: tuple[str, ...]
+    agreement: Agreement
+    seen_by: tuple[str, ...]
+
+    @property
+    def probability(self) -> float:
+        """That of the leading class."""
+        return self.probabilities[self.leading]
+
+    @property
+    def decided(self) -> bool:
+        return self.verdict not in (UNCERTAIN, REFUSED)
+
+    @property
+    def refused(self) -> bool:
+        return self.verdict == REFUSED
+
+    def to_json(self) -> dict[str, Any]:
+        """What the command line and the API say of it."""
+        return {
+            "model": "consensus",
+            "verdict": self.verdict,
+            "why": self.why,
+            "probabilities": rounded(self.probabilities),
+            "prediction_set": list(self.prediction_set),
+            "seen_in_training": list(self.seen_by),
+        }
+
+
 def agreement(predictions: Sequence[Prediction]) -> Agreement:
     """Count the votes; ValueError if there are none."""
     if not predictions:
@@ -40,3 +95,74 @@ def agreement(predictions: Sequence[Prediction]) -> Agreement:
     tied = len(ranked) > 1 and counts[ranked[0]] == counts[ranked[1]]
     votes = {name: tuple(p.model for p in predictions if p.predicted_class == name) for name in ranked}
     return Agreement(votes, None if tied else ranked[0])
+
+
+def consensus(predictions: Sequence[Prediction], overlap: float | None = None) -> Consensus:
+    """What several answers about one slice come to.
+
+    Refused, if half of the models or more take the picture for no brain MRI slice. Uncertain, if a model rules the
+    leading class out, if no class but several remain for most models, or if they look at different places. Otherwise
+    the class with the largest mean probability.
+
+    Args:
+        predictions: one per model, at least one.
+        overlap: the smallest overlap of two heatmaps for the leading class (`explanation.overlap`), if it is known.
+    """
+    votes = agreement(predictions)
+    means = {name: fmean(p.best_probabilities[name] for p in predictions) for name in CLASS_NAMES}
+    ranked = sorted(CLASS_NAMES, key=lambda name: -means[name])
+    sets = [p.prediction_set or (p.predicted_class,) for p in predictions]
+    verdict, why = _verdict(predictions, votes, ranked[0], sets, overlap)
+    return Consensus(
+        verdict=verdict,
+        why=why,
+        leading=ranked[0],
+        probabilities=means,
+        prediction_set=tuple(name for name in ranked if any(name in chosen for chosen in sets)),
+        agreement=votes,
+        seen_by=tuple(p.model for p in predictions if p.seen_in_training),
+    )
+
+
+def _verdict(
+    predictions: Sequence[Prediction],
+    votes: Agreement,
+    leading: str,
+    sets: Sequence[tuple[str, ...]],
+    overlap: float | None,
+) -> tuple[str, str]:
+    refusals = [p.refusal_reason for p in predictions if p.refusal_reason]
+    if 2 * len(refusals) >= len(predictions):
+        return REFUSED, Counter(refusals).most_common(1)[0][0]
+    text = DISPLAY_TEXT[leading].lower()
+    against = [p for p, chosen in zip(predictions, sets, strict=True) if leading not in chosen]
+    if against:
+        return UNCERTAIN, f"{_list(_answer(p) for p in against)}, which rules {text} out."
+    open_ = [chosen for chosen in sets if len(chosen) > 1]
+    if 2 * len(open_) > len(predictions):
+        remaining = sorted({name for chosen in open_ for name in chosen}, key=CLASS_NAMES.index)
+        return UNCERTAIN, f"{either(remaining).capitalize()}: the models cannot rule either out."
+    if overlap is not None and overlap < MIN_OVERLAP and leading != "notumor":
+        return UNCERTAIN, f"The models say {text}, but for reasons in different places of the slice."
+    if len(predictions) == 1:
+        return leading, "One model was asked: nothing confirms or contradicts it."
+    if votes.unanimous:
+        everyone = "Both models" if votes.models == 2 else f"All {votes.models} models"
+        return leading, f"{everyone} agree."
+    dissent = [p for p in predictions if p.predicted_class != leading]
+    agreeing = votes.models - len(dissent)
+    return leading, f"{agreeing} of {votes.models} models; {_list(_answer(p) for p in dissent)}, unsurely."
+
+
+def either(names: Sequence[str]) -> str:
+    """Class names as "glioma or meningioma"."""
+    texts = [DISPLAY_TEXT[name].lower() for name in names]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+
+
+def _answer(prediction: Prediction) -> str:
+    return f"{get_spec(prediction.model).title} says {DISPLAY_TEXT[prediction.predicted_class].lower()}"
+
+
+def _list(parts) -> str:
+    return " and ".join(parts)

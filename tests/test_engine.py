@@ -64,6 +64,8 @@ TOY = ModelSpec(
     study_recipe="",
     study="A",
     reported_accuracy=0.0,
+    patientwise_recipe="",
+    location_stages=("relu2",),
     head="fc",
     thaw=(("conv2", "bn2"),),
 )
@@ -91,6 +93,7 @@ PHASES = Recipe(
     ema=0.95,
 )
 MOMENTUM = replace(PHASES, optimizer="sgd", momentum=0.9, schedule=Cosine(), ema=0.0, resolutions=())
+BOXES = replace(PHASES, box_weight=1.0, validate=False)
 # Plain gradient descent and no noise: what differs between one process and two is the order of sums alone.
 SHARED = Recipe(
     phases=(Phase("first", 2, head_lr=0.02, backbone_lr=0.02), Phase("second", 1, head_lr=0.01, backbone_lr=0.01)),
@@ -102,6 +105,7 @@ RUNS = {
     "plain": (get_spec("cnn_v1"), PLAIN),
     "phases": (TOY, PHASES),
     "momentum": (TOY, MOMENTUM),
+    "boxes": (TOY, BOXES),
 }
 
 
@@ -114,7 +118,8 @@ def toy_slices(n: int, size: int, seed: int) -> Samples:
     for image, label in zip(pixels, labels.tolist(), strict=True):
         row, column = divmod(label, 2)
         image[:, row * half : (row + 1) * half, column * half : (column + 1) * half] += 150
-    return Samples(pixels.expand(-1, 3, -1, -1).contiguous(), labels)
+    boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.5], [0.0, 0.5, 0.5, 1.0], [0.0] * 4])[labels]
+    return Samples(pixels.expand(-1, 3, -1, -1).contiguous(), labels, boxes)
 
 
 def run(spec: ModelSpec, recipe: Recipe, folder: Path, n: int = 32, precision: str = "no", network=None):
@@ -225,7 +230,7 @@ def test_toy_classes_are_learned(tmp_path):
     assert (tmp_path / "log.txt").read_text().count("\n") == 3
 
 
-@pytest.mark.parametrize(("case", "kill_after"), [("plain", 2), ("phases", 7), ("momentum", 4)])
+@pytest.mark.parametrize(("case", "kill_after"), [("plain", 2), ("phases", 7), ("momentum", 4), ("boxes", 11)])
 def test_killed_run_ends_as_if_it_had_not_been(case, kill_after, tmp_path):
     spec, recipe = RUNS[case]
     killed = start("train", case, tmp_path / "killed")

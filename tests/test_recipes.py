@@ -12,7 +12,7 @@ from torch import nn
 from brain_tumor.registry import MODELS, build_model, get_spec
 from training.augmentation import Augmentation
 from training.engine import parameter_groups
-from training.protocols import PROTOCOLS
+from training.protocols import PATIENTWISE, PROTOCOLS
 from training.recipes import RECIPES, Constant, Cosine, OneCycle, Phase, Step
 
 
@@ -126,7 +126,7 @@ def test_every_system_has_its_studys_recipe():
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_can_be_carried_out(name):
     recipe = RECIPES[name]
-    assert recipe.protocol in PROTOCOLS
+    assert recipe.protocol in (*PROTOCOLS, PATIENTWISE)
     assert recipe.initialisation in ("random", "imagenet")
     firsts = [first for first, _ in recipe.resolutions]
     assert firsts == sorted(set(firsts))

@@ -12,20 +12,55 @@ from pathlib import Path
 from brain_tumor.checkpoints import CheckpointError, weights_folder
 from brain_tumor.images import ImageError
 from brain_tumor.registry import MODELS, UnknownModelError, get_spec
-from training import audit
+from training import audit, gallery, localisation, refusal, robustness, seen
 from training.cards import write_all
 from training.data import DATA_SETS, DataError, data_root
 from training.download import fetch, overview
 from training.engine import TrainingError
 from training.evaluation import describe, evaluate, measure, read_predictions, systems_with_weights
 from training.initialisation import InitialisationError
-from training.protocols import PROTOCOLS
+from training.outoffold import fold_checkpoints, predict_folds
+from training.protocols import FOLDS, PATIENTWISE, PROTOCOLS
 from training.publish import PublishError, model_uploads, send, space_upload
 from training.recipes import RECIPES
 from training.reproduction import SEEDS, reproduce_study
 from training.runs import install, processes, train_system
 
 ALL = "all"
+
+
+def _patientwise(system: str, root: Path, runs: Path) -> Path:
+    return predict_folds(system, root, runs)
+
+
+def _refusal(system: str, root: Path, runs: Path) -> Path:
+    return refusal.fit_and_measure(system, root)
+
+
+def _seen(system: str, root: Path, runs: Path) -> Path:
+    return seen.fit_and_measure(system, root)
+
+
+def _localisation(system: str, root: Path, runs: Path) -> Path:
+    return localisation.measure_all(system, root, _folds(system, runs))
+
+
+def _robustness(system: str, root: Path, runs: Path) -> Path:
+    return robustness.measure_all(system, root, _folds(system, runs))
+
+
+def _folds(system: str, runs: Path) -> dict[int, Path]:
+    return {fold: checkpoint.folder for fold, checkpoint in fold_checkpoints(system, runs).items()}
+
+
+TRUST = {
+    "patientwise": _patientwise,
+    "refusal": _refusal,
+    "seen": _seen,
+    "localisation": _localisation,
+    "robustness": _robustness,
+}
+"""What `trust` measures, in the order in which it does: first what is quick."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,6 +80,8 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("system", choices=MODELS)
     command.add_argument("--recipe", choices=RECIPES, help="default: the one of the committed checkpoint")
     _add_run_options(command)
+    command.add_argument("--protocol", choices=[*PROTOCOLS, PATIENTWISE], help="default: the recipe's own")
+    command.add_argument("--fold", type=int, choices=FOLDS, help=f"with --protocol {PATIENTWISE}: the one to test on")
     command.add_argument("--install", action="store_true", help="put the checkpoint into the weights folder")
     command.set_defaults(run=_train)
     command = commands.add_parser("evaluate", help="measure checkpoints and write all tables and figures anew")
@@ -53,6 +90,18 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS), help="default: every one")
     command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
     command.set_defaults(run=_evaluate)
+    command = commands.add_parser("trust", help="measure how far to believe checkpoints, and write what the app reads")
+    command.add_argument("systems", nargs="+", choices=choices, metavar="SYSTEM", help=", ".join(choices))
+    command.add_argument("--only", nargs="+", choices=TRUST, default=list(TRUST), help="default: everything")
+    command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="where the folds are (default: runs)")
+    command.set_defaults(run=_trust)
+    command = commands.add_parser("gallery", help="draw right and wrong answers from your own copy of the data")
+    command.add_argument("systems", nargs="+", choices=choices, metavar="SYSTEM", help=", ".join(choices))
+    command.add_argument("--protocol", choices=PROTOCOLS, default="published")
+    command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
+    command.add_argument("--out", type=Path, default=Path("runs/gallery"), help="default: runs/gallery")
+    command.set_defaults(run=_gallery)
     command = commands.add_parser("reproduce", help="train, install and measure systems, and write all tables anew")
     command.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"default: all of {', '.join(MODELS)}")
     command.add_argument("--study", action="store_true", help=f"by the study's own recipe, with {len(SEEDS)} seeds")
@@ -110,25 +159,57 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    checkpoint = _trained(arguments, arguments.system, arguments.recipe)
+    if (arguments.fold is None) == (arguments.protocol == PATIENTWISE):
+        raise TrainingError(f"--protocol {PATIENTWISE} and --fold go together.")
+    if arguments.fold and arguments.install:
+        raise TrainingError("A fold's checkpoint is not installed: it has not seen a fifth of the patients on purpose.")
+    checkpoint = _trained(arguments, arguments.system, arguments.recipe, arguments.protocol, arguments.fold)
     if processes().is_main_process:
         print(install(checkpoint, arguments.system) if arguments.install else checkpoint)
     return 0
 
 
-def _trained(arguments: argparse.Namespace, system: str, recipe: str | None = None) -> Path:
-    root = data_root(arguments.data)
-    return train_system(system, root, arguments.runs, recipe, arguments.seed, arguments.precision, arguments.imagenet)
+def _trained(
+    arguments: argparse.Namespace,
+    system: str,
+    recipe: str | None = None,
+    protocol: str | None = None,
+    fold: int | None = None,
+) -> Path:
+    options = arguments.seed, arguments.precision, arguments.imagenet
+    return train_system(system, data_root(arguments.data), arguments.runs, recipe, *options, protocol, fold)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     root = data_root(arguments.data)
-    systems = systems_with_weights() if ALL in arguments.systems else arguments.systems
-    if not systems:
-        raise CheckpointError(f"There is no checkpoint in {weights_folder()}: train one, or set BRAIN_TUMOR_WEIGHTS.")
-    for system in systems:
+    for system in _with_weights(arguments.systems):
         _measure(system, arguments.protocol, root)
     write_all()
+    return 0
+
+
+def _with_weights(systems: list[str]) -> list[str]:
+    found = systems_with_weights() if ALL in systems else systems
+    if not found:
+        raise CheckpointError(f"There is no checkpoint in {weights_folder()}: train one, or set BRAIN_TUMOR_WEIGHTS.")
+    return found
+
+
+def _trust(arguments: argparse.Namespace) -> int:
+    root = data_root(arguments.data)
+    for system in _with_weights(arguments.systems):
+        for part in TRUST:
+            if part in arguments.only:
+                print(TRUST[part](system, root, arguments.runs), flush=True)
+    write_all()
+    return 0
+
+
+def _gallery(arguments: argparse.Namespace) -> int:
+    root = data_root(arguments.data)
+    for system in _with_weights(arguments.systems):
+        for path in gallery.draw(system, arguments.protocol, root, arguments.out / system):
+            print(path)
     return 0
 
 

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
-from training import figures
+from training import figures, localisation, patientwise, robustness
 from training.augmentation import Augmentation
 from training.data import DATA_SETS, DataError, DataSet
 from training.engine import Epoch
@@ -51,6 +51,11 @@ from training.reproduction import reproduction
 CARD_FILE = "README.md"
 RESULTS_BLOCK = "results"
 HISTORY_FILE = "history.json"
+# Written by `python -m benchmarks.latency --write`.
+LATENCY_FILE = "latency.json"
+# What is measured once, on the images themselves, and cannot be computed from predictions.
+SOURCES = (HISTORY_FILE, "refusal.json", "seen.json", localisation.JSON_FILE, robustness.FILE)
+DOCUMENT = Path("docs", "trust.md")
 CHOSEN_MARK = "‡"
 INITIALISATIONS = {"random": "random weights", "imagenet": "ImageNet weights"}
 
@@ -106,7 +111,7 @@ def drift() -> list[str]:
     files += [path for path, drawing in drawings.items() if not figures.is_current(path, drawing.source)]
     for system in systems_with_weights():
         for path in (*evaluation_folder(system).glob("*.json"), *evaluation_folder(system).glob("*.png")):
-            if path.name != HISTORY_FILE and path not in texts and path not in drawings:
+            if path.name not in SOURCES and path not in texts and path not in drawings:
                 files.append(path)
     return sorted(map(str, files))
 
@@ -393,9 +398,44 @@ def _texts() -> dict[Path, str]:
         for result in _results(system):
             texts[evaluation_folder(system) / f"{result.protocol}.json"] = to_json(result.metrics)
         texts[weights_folder() / system / CARD_FILE] = model_card(system)
+    found = patientwise.believed()
+    texts |= patientwise.texts(found)
     if _readme_wants_results():
-        texts[_readme()] = update(_readme().read_text(encoding="utf-8"), RESULTS_BLOCK, results_table())
+        blocks = {RESULTS_BLOCK: results_table, "patientwise": partial(patientwise.accuracy_table, found)}
+        texts[_readme()] = _updated(_readme(), blocks)
+    document = weights_folder().parent / DOCUMENT
+    if document.exists():
+        texts[document] = _updated(document, _document_blocks(found))
     return texts
+
+
+def _updated(path: Path, blocks: dict[str, Callable[[], str]]) -> str:
+    """The document with those of the blocks filled in that it has."""
+    text = path.read_text(encoding="utf-8")
+    for block, content in blocks.items():
+        if f"<!-- generated: {block} -->" in text:
+            text = update(text, block, content())
+    return text
+
+
+def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callable[[], str]]:
+    return {
+        "accuracy": partial(patientwise.accuracy_table, found),
+        "calibration": partial(patientwise.calibration_table, found),
+        "sets": partial(patientwise.sets_table, found),
+        "selective": partial(patientwise.selective_table, found),
+        "explanations": partial(_measured_parts, localisation.JSON_FILE, localisation.read, localisation.describe),
+        "robustness": partial(_measured_parts, robustness.FILE, robustness.read, robustness.describe),
+    }
+
+
+def _measured_parts(name: str, read: Callable[[Path], Any], describe: Callable[[Any], str]) -> str:
+    parts = [
+        f"### {get_spec(system).title}\n\n{describe(read(evaluation_folder(system) / name))}"
+        for system in systems_with_weights()
+        if (evaluation_folder(system) / name).exists()
+    ]
+    return "\n\n".join(parts) or "Not measured yet."
 
 
 def _drawings() -> dict[Path, Drawing]:
@@ -411,12 +451,15 @@ def _drawings() -> dict[Path, Drawing]:
             curves = partial(figures.curves, result.predictions, title)
             drawings[folder / f"{result.protocol}_confusion.png"] = Drawing(confusion, source)
             drawings[folder / f"{result.protocol}_curves.png"] = Drawing(curves, source)
-            point = figures.System(spec.title, count_parameters(spec), result.metrics)
+            point = figures.System(spec.title, count_parameters(spec), result.metrics, _latencies().get(system))
             compared.setdefault(result.protocol, []).append(point)
         if (folder / HISTORY_FILE).exists():
             drawings[folder / "training_curves.png"] = _training_curves(spec, config, folder / HISTORY_FILE)
+    figures_folder = weights_folder().parent / "docs"
+    for path, (draw, source) in patientwise.drawings(patientwise.believed(), figures_folder).items():
+        drawings[path] = Drawing(draw, source)
     if _readme_wants_results():
-        folder = weights_folder().parent / "docs"
+        folder = figures_folder
         for protocol, systems in compared.items():
             draw = partial(figures.comparison, systems, protocol)
             drawings[folder / f"comparison_{protocol}.png"] = Drawing(draw, repr(systems))
@@ -424,6 +467,16 @@ def _drawings() -> dict[Path, Drawing]:
             draw = partial(figures.class_distribution, dataset)
             drawings[folder / f"classes_{dataset.name}.png"] = Drawing(draw, repr(dataset))
     return drawings
+
+
+def _latencies() -> dict[str, float]:
+    """System -> CPU time for a slice, relative to the benchmark's reference, with one thread; empty if not measured."""
+    path = weights_folder().parent / "docs" / LATENCY_FILE
+    if not path.exists():
+        return {}
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    run = next(run for run in runs if run["threads"] == 1)
+    return {name: took["relative"] for name, took in run["systems"].items()}
 
 
 def _training_curves(spec: ModelSpec, config: dict[str, Any], path: Path) -> Drawing:

@@ -7,6 +7,7 @@ own folder as unpacked from the original download.
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -112,6 +113,12 @@ class Box:
     width: float
     height: float
 
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        half_width, half_height = self.width / 2, self.height / 2
+        return self.x - half_width, self.y - half_height, self.x + half_width, self.y + half_height
+
 
 @dataclass(frozen=True)
 class Record:
@@ -191,16 +198,24 @@ def _read_annotations(dataset: DataSet, folder: Path) -> list[Record]:
 
 @dataclass(frozen=True)
 class Samples:
-    """Decoded images on one device: pixels uint8 (N, 3, size, size) and labels int64 (N,)."""
+    """Decoded images on one device.
+
+    Attributes:
+        pixels: uint8 (N, 3, size, size).
+        labels: int64 (N,).
+        boxes: float (N, 4), left, top, right and bottom of the tumour in fractions of the image; all 0 where there is
+            no tumour, NaN where its box is not known.
+    """
 
     pixels: Tensor
     labels: Tensor
+    boxes: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device) -> Samples:
-        return Samples(self.pixels.to(device), self.labels.to(device))
+        return Samples(self.pixels.to(device), self.labels.to(device), self.boxes.to(device))
 
 
 def load_samples(records: Sequence[Record], root: Path, size: int) -> Samples:
@@ -208,4 +223,15 @@ def load_samples(records: Sequence[Record], root: Path, size: int) -> Samples:
     folders = {d.name: folder_of(d, root) for d in DATA_SETS if any(r.dataset == d.name for r in records)}
     with ThreadPoolExecutor() as pool:
         pixels = list(pool.map(lambda r: fit(read_image(folders[r.dataset] / r.image), size), records))
-    return Samples(torch.stack(pixels), torch.tensor([class_index(r.label) for r in records]))
+    return Samples(
+        torch.stack(pixels) if pixels else torch.empty(0, 3, size, size, dtype=torch.uint8),
+        torch.tensor([class_index(record.label) for record in records], dtype=torch.int64),
+        torch.tensor([_corners(record) for record in records]).reshape(-1, 4),
+    )
+
+
+def _corners(record: Record) -> tuple[float, float, float, float]:
+    if record.box:
+        return record.box.corners
+    unknown = math.nan if record.label in FIGSHARE.counts["images"] else 0.0
+    return unknown, unknown, unknown, unknown

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ from brain_tumor.preprocessing import normalize
 from brain_tumor.registry import ModelSpec
 from training.augmentation import augment, draw
 from training.data import Samples
+from training.location import WithLocation, location_losses
 from training.recipes import Phase, Recipe
 
 STATE_FILE = "state.safetensors"
@@ -43,7 +44,10 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the history; losses are mean cross-entropies in nats, accuracies fractions."""
+    """One line of the history; losses are mean cross-entropies in nats, accuracies fractions.
+
+    Nothing is validated where a recipe says so; `val_loss` and `val_accuracy` are then None.
+    """
 
     epoch: int
     phase: str
@@ -52,8 +56,8 @@ class Epoch:
     backbone_lr: float
     train_loss: float
     train_accuracy: float
-    val_loss: float
-    val_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
     seconds: float
     images_per_second: float
 
@@ -90,7 +94,8 @@ def train(
         precision: "no", "bf16", "fp16", or "auto" for bf16 where the hardware computes it.
 
     Returns:
-        The state dict of the epoch with the best validation accuracy (on the CPU), and the progress.
+        The state dict of the epoch with the best validation accuracy, or of the last one where nothing is validated
+        (on the CPU), and the progress.
     """
     accelerator = Accelerator(mixed_precision=automatic_precision() if precision == "auto" else precision)
     run = _Run(network, spec, recipe, folder, seed, accelerator)
@@ -144,8 +149,11 @@ class _Run:
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)
         self.average: AveragedModel | None = None
         if recipe.ema:
-            self.average = AveragedModel(self.network, multi_avg_fn=_ema(recipe.ema), use_buffers=True)
+            self.average = AveragedModel(self.network, use_buffers=True)
         self.best: dict[str, Tensor] = {}
+        self.learner: nn.Module = self.network
+        if recipe.box_weight:
+            self.learner = WithLocation(self.network, spec.location_stages, spec.preprocessing.size)
         self.progress = Progress()
         self.optimizer: torch.optim.Optimizer | None = None
         self.model: nn.Module = self.network
@@ -176,10 +184,16 @@ class _Run:
     def _start_phase(self, phase: Phase, optimizer_state: dict[str, Tensor]) -> None:
         self.accelerator.free_memory()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        optimizer = _optimizer(self.recipe, parameter_groups(self.network, self.spec, phase))
+        groups = parameter_groups(self.network, self.spec, phase)
+        if isinstance(self.learner, WithLocation):
+            groups.append({"name": "location", "params": [*self._location()], "base_lr": phase.head_lr})
+        optimizer = _optimizer(self.recipe, groups)
         _restore_optimizer(optimizer, optimizer_state)
         # DDP looks at requires_grad when it is built, hence once a phase.
-        self.model, self.optimizer = self.accelerator.prepare(self.network, optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(self.learner, optimizer)
+
+    def _location(self) -> Iterator[nn.Parameter]:
+        return self.learner.location.parameters()
 
     def _epoch(self, epoch: int, phase: Phase, epoch_in_phase: int, train_data: _Resized, val_data: _Resized) -> None:
         started = time.perf_counter()
@@ -190,8 +204,9 @@ class _Run:
         drawing = torch.Generator().manual_seed(_mix(self.seed, epoch) + 1)
 
         self.model.train()
-        totals = torch.zeros(3, device=device)
-        todo = batches(len(samples), self.recipe.batch_size, self.seed, epoch)
+        totals = torch.zeros(2, device=device)
+        # Copied now: a copy amid the epoch would have the host wait until the GPU has done all it was given.
+        todo = [batch.to(device) for batch in batches(len(samples), self.recipe.batch_size, self.seed, epoch)]
         title = f"epoch {epoch + 1}/{self.recipe.epochs}"
         bar = tqdm(todo, desc=title, leave=False, disable=not self._shows_progress())
         for step, batch in enumerate(bar):
@@ -199,28 +214,33 @@ class _Run:
                 group["lr"] = self.recipe.schedule(group["base_lr"], epoch_in_phase + step / len(todo), phase.epochs)
             changes = draw(len(batch), self.recipe.augmentation, drawing)
             mine = share(len(batch), rank, world)
-            indices = batch[mine].to(device)
+            indices = batch[mine]
             pixels = augment(samples.pixels[indices], changes.take(mine), size)
             inputs = normalize(pixels, self.spec.preprocessing).contiguous(memory_format=torch.channels_last)
             labels = samples.labels[indices]
             with self.accelerator.autocast():
-                logits = self.model(inputs)
+                outputs = self.model(inputs)
+            logits = outputs[0] if self.recipe.box_weight else outputs
             losses = F.cross_entropy(
                 logits.float(), labels, label_smoothing=self.recipe.label_smoothing, reduction="none"
             )
+            objective = losses.sum()
+            if self.recipe.box_weight:
+                theta = changes.take(mine).theta.to(device, non_blocking=True)
+                taught = location_losses(outputs[1].float(), samples.boxes[indices], theta)
+                objective = objective + self.recipe.box_weight * taught.sum()
             # Gradients are averaged over processes whose shares may differ by one image.
-            self.accelerator.backward(losses.sum() * world / len(batch))
+            self.accelerator.backward(objective * world / len(batch))
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             if self.average is not None:
-                self.average.update_parameters(self.network)
-            totals += torch.stack(
-                [losses.detach().sum(), (logits.argmax(1) == labels).sum(), torch.tensor(len(labels), device=device)]
-            )
-        train_loss, train_correct, n = self.accelerator.reduce(totals).tolist()
+                _follow(self.average, self.network, self.recipe.ema)
+            totals += torch.stack([losses.detach().sum(), (logits.argmax(1) == labels).sum()])
+        train_loss, train_correct = self.accelerator.reduce(totals).tolist()
+        n = len(samples)
         trained = time.perf_counter() - started
 
-        val_loss, val_accuracy = self._validate(val_data.at(size))
+        val_loss, val_accuracy = self._validate(val_data.at(size)) if self.recipe.validate else (None, None)
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
         row = Epoch(
             epoch=epoch,
@@ -262,14 +282,14 @@ class _Run:
             return
         best = self.progress.best_epoch
         # A tie goes to the later epoch, which has seen more.
-        if best < 0 or row.val_accuracy >= self.progress.history[best].val_accuracy:
+        if best < 0 or not self.recipe.validate or row.val_accuracy >= self.progress.history[best].val_accuracy:
             self.progress.best_epoch = row.epoch
             source = self.average.module if self.average is not None else self.network
             self.best = {key: value.detach().cpu().clone() for key, value in source.state_dict().items()}
 
     def _out_of_patience(self) -> bool:
         accuracies = [row.val_accuracy for row in self.progress.history[self._first_competing :]]
-        if self.recipe.patience is None or not accuracies:
+        if self.recipe.patience is None or not self.recipe.validate or not accuracies:
             return False
         # Patience counts from the last epoch that was truly better, not from a tie.
         first_best = accuracies.index(max(accuracies))
@@ -283,11 +303,11 @@ class _Run:
             return
         row = self.progress.history[-1]
         kept = " *" if row.epoch == self.progress.best_epoch else ""
+        validated = "" if row.val_loss is None else f"val loss {row.val_loss:.4f} acc {row.val_accuracy:.2%}{kept}  "
         line = (
             f"epoch {row.epoch + 1:3d}/{self.recipe.epochs}  {row.phase}  {row.size} px  "
             f"train loss {row.train_loss:.4f} acc {row.train_accuracy:.2%}  "
-            f"val loss {row.val_loss:.4f} acc {row.val_accuracy:.2%}{kept}  "
-            f"lr {row.head_lr:.1e}  {row.seconds:.0f} s  {row.images_per_second:.0f} images/s"
+            f"{validated}lr {row.head_lr:.1e}  {row.seconds:.0f} s  {row.images_per_second:.0f} images/s"
         )
         log.info(line)
         with open(self.folder / "log.txt", "a") as file:
@@ -298,6 +318,8 @@ class _Run:
         tensors = _prefixed("network", self.network.state_dict()) | _prefixed("best", self.best)
         if self.average is not None:
             tensors |= _prefixed("average", self.average.state_dict())
+        if isinstance(self.learner, WithLocation):
+            tensors |= _prefixed("location", self.learner.location.state_dict())
         for i, parameter in enumerate(_parameters(self.optimizer)):
             tensors |= _prefixed(f"optimizer.{i}", self.optimizer.state.get(parameter, {}))
         temporary = self.folder / (STATE_FILE + ".partial")
@@ -329,6 +351,8 @@ class _Run:
         self.best = _under("best", tensors)
         if self.average is not None:
             self.average.load_state_dict(_under("average", tensors))
+        if isinstance(self.learner, WithLocation):
+            self.learner.location.load_state_dict(_under("location", tensors))
         log.info("Resuming %s after epoch %d.", self.folder, self.progress.next_epoch)
         return _under("optimizer", tensors)
 
@@ -347,7 +371,7 @@ class _Resized:
                 F.interpolate(chunk.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
                 for chunk in self.original.pixels.split(EVALUATION_BATCH)
             ]
-            self.current = Samples(torch.cat(chunks), self.original.labels)
+            self.current = replace(self.original, pixels=torch.cat(chunks))
         return self.current
 
 
@@ -396,18 +420,23 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
             optimizer.state[parameter][key] = value
 
 
-def _ema(decay: float):
-    @torch.no_grad()
-    def update(averages: list[Tensor], values: list[Tensor], steps: Tensor) -> None:
-        # Early averages follow quickly, so that the random start is forgotten.
-        weight = 1 - min(decay, (1 + float(steps)) / (10 + float(steps)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, weight)
-            else:
-                average.copy_(value)
+@torch.no_grad()
+def _follow(average: AveragedModel, network: nn.Module, decay: float) -> None:
+    """One step of the moving average of parameters and buffers.
 
-    return update
+    `AveragedModel.update_parameters` sends its count of steps to the GPU and has it sent back, which waits for it.
+    """
+    steps = int(average.n_averaged)  # lies on the CPU, as the average itself was never moved
+    # Early averages follow quickly, so that the random start is forgotten.
+    weight = 1 - min(decay, (1 + steps) / (10 + steps)) if steps else 1.0
+    pairs = [*zip(average.module.parameters(), network.parameters(), strict=True)]
+    pairs += zip(average.module.buffers(), network.buffers(), strict=True)
+    real = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_(*map(list, zip(*real, strict=True)), weight)
+    for mean, value in pairs:
+        if not mean.is_floating_point():
+            mean.copy_(value)
+    average.n_averaged += 1
 
 
 def _mix(seed: int, epoch: int) -> int:

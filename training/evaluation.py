@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -150,16 +150,25 @@ def evaluate(system: str, protocol: str, root: Path) -> Path:
             f"checkpoints. Copy the folder to {weights_folder() / system} first."
         )
     path = evaluation_folder(system) / f"{protocol}.csv"
-    write_predictions(checkpoint, PROTOCOLS[protocol](root).test, root, path)
+    write_predictions([(checkpoint, PROTOCOLS[protocol](root).test)], root, path)
     return path
 
 
-def write_predictions(checkpoint: Checkpoint, records: Sequence[Record], root: Path, path: Path) -> None:
-    """Let a checkpoint predict labelled images, in float32, and write a line per image.
+def write_predictions(parts: Sequence[tuple[Checkpoint, Sequence[Record]]], root: Path, path: Path) -> None:
+    """Let each checkpoint predict its labelled images, in float32, and write a line per image.
 
     Raises:
         CheckpointError, DataError, ImageError: as `evaluate`.
     """
+    lines = [line for checkpoint, records in parts for line in _lines(checkpoint, records, root)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(lines)
+
+
+def _lines(checkpoint: Checkpoint, records: Sequence[Record], root: Path) -> Iterator[list[object]]:
     spec = get_spec(checkpoint.system)
     network = load_network(checkpoint, spec)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -167,13 +176,9 @@ def write_predictions(checkpoint: Checkpoint, records: Sequence[Record], root: P
     # Left alone, convolutions on a GPU are computed in TF32, with 10 bits of mantissa.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         logits = predict(network.to(device), spec, samples.pixels).cpu().numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for record, row in zip(records, logits, strict=True):
-            fold = "" if record.fold is None else record.fold
-            writer.writerow([record.image, record.label, fold, *(f"{logit:.4f}" for logit in row)])
+    for record, row in zip(records, logits, strict=True):
+        fold = "" if record.fold is None else record.fold
+        yield [record.image, record.label, fold, *(f"{logit:.4f}" for logit in row)]
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -19,7 +19,7 @@ from torch import Tensor
 from brain_tumor.checkpoints import CONFIG_FILE, MODEL_FILE
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.registry import ModelSpec
-from training.data import KAGGLE, Record
+from training.data import DATA_SETS, Record
 from training.engine import Progress
 from training.protocols import Split
 from training.recipes import Recipe
@@ -53,6 +53,7 @@ def export(
         raise ValueError(f"These weights do not fit fp16: {', '.join(infinite[:3])}.")
     content = save({key: value.contiguous() for key, value in half.items()})
     best = progress.history[progress.best_epoch]
+    used = [d for d in DATA_SETS if any(record.dataset == d.name for record in split.train)]
     config = {
         "system": spec.name,
         "architecture": spec.title,
@@ -64,14 +65,14 @@ def export(
         "initialisation": recipe.initialisation,
         "seed": seed,
         "data": {
-            "name": KAGGLE.title,
-            "version": KAGGLE.version,
+            "name": " + ".join(dataset.title for dataset in used),
+            "version": " + ".join(dataset.version for dataset in used),
             "train": _counts(split.train),
             "val": _counts(split.val),
         },
         "epochs": len(progress.history),
         "best_epoch": progress.best_epoch + 1,
-        "val_accuracy": best.val_accuracy,
+        "val_accuracy": best.val_accuracy if split.val else None,
         "seconds": round(progress.seconds),
         "hardware": hardware(),
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},

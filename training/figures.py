@@ -7,7 +7,7 @@ well, for those who print in black and white.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
@@ -37,11 +37,17 @@ ZOOM_FROM = 0.97
 
 @dataclass(frozen=True)
 class System:
-    """One point of the comparison."""
+    """One point of the comparison.
+
+    Attributes:
+        latency: how long the system takes for a slice on a CPU, relative to torchvision's ResNet-18; None where that
+            was not measured.
+    """
 
     title: str
     parameters: int
     metrics: Metrics
+    latency: float | None = None
 
 
 def save(figure: Figure, path: Path, source: str) -> None:
@@ -87,7 +93,8 @@ def confusion(metrics: Metrics, title: str) -> Figure:
     axes.set_xlabel("Predicted class")
     axes.set_ylabel("True class")
     axes.tick_params(length=0)
-    axes.set_title(f"{title}\nn = {metrics.n:,} images, accuracy {percent(metrics.accuracy)}", fontsize=11)
+    accuracy = percent(metrics.accuracy, metrics.accuracy_interval)
+    axes.set_title(f"{title}, n = {metrics.n:,} images\naccuracy {accuracy}", fontsize=11)
     return figure
 
 
@@ -143,22 +150,24 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 
 def training(history: Sequence[Epoch], best_epoch: int, title: str) -> Figure:
-    """Loss and accuracy over the epochs.
+    """Loss and accuracy over the epochs, of training and, where there was one, validation.
 
     Args:
         best_epoch: the epoch whose weights were kept, counted from 1.
     """
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     epochs = [row.epoch + 1 for row in history]
-    panels = (("loss", "Cross-entropy (nats)", 1), ("accuracy", "Accuracy (%)", 100))
-    for axes, (quantity, text, factor) in zip(figure.subplots(1, 2), panels, strict=True):
+    panels = (("loss", "Cross-entropy (nats)", 1, "upper right"), ("accuracy", "Accuracy (%)", 100, "lower right"))
+    for axes, (quantity, text, factor, corner) in zip(figure.subplots(1, 2), panels, strict=True):
         for part, style in (
             ("train", {"color": BLUE, "linestyle": "-", "marker": "o", "label": "training"}),
             ("val", {"color": VERMILLION, "linestyle": "--", "marker": "s", "label": "validation"}),
         ):
-            values = [factor * getattr(row, f"{part}_{quantity}") for row in history]
-            axes.plot(epochs, values, markersize=4, linewidth=1.5, **style)
-        kept = factor * getattr(history[best_epoch - 1], f"val_{quantity}")
+            values = [getattr(row, f"{part}_{quantity}") for row in history]
+            if None in values:
+                continue
+            shown = [factor * value for value in values]
+            axes.plot(epochs, shown, markersize=4, linewidth=1.5, **style)
         star = {
             "marker": "*",
             "markersize": 15,
@@ -166,12 +175,13 @@ def training(history: Sequence[Epoch], best_epoch: int, title: str) -> Figure:
             "markeredgecolor": BLACK,
             "linestyle": "none",
         }
-        axes.plot(best_epoch, kept, label=f"kept: epoch {best_epoch}", **star)
+        # On the curve drawn last: that of the validation, where there was one.
+        axes.plot(best_epoch, shown[best_epoch - 1], label=f"kept: epoch {best_epoch}", **star)
         _mark_stretches(axes, history)
         axes.set(xlabel="Epoch", ylabel=text, xlim=(0.5, len(history) + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, loc=corner)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -214,33 +224,70 @@ def class_distribution(dataset: DataSet) -> Figure:
 
 
 def comparison(systems: Sequence[System], protocol: str) -> Figure:
-    """Accuracy with its Wilson interval against the number of parameters."""
-    figure = Figure(figsize=(7.6, 4.4), layout="constrained")
-    axes = figure.subplots()
+    """Accuracy with its Wilson interval against the number of parameters and, where measured, the time on a CPU."""
+    timed = [system for system in systems if system.latency is not None]
+    # The legend below grows with the systems.
+    height = 4.1 + 0.2 * -(-len(systems) // 2)
+    figure = Figure(figsize=(9.6 if timed else 6.8, height), layout="constrained")
+    panels = figure.subplots(1, 2 if timed else 1, sharey=True, squeeze=False)[0]
+    # One look for a system in both panels, whether or not its time is known.
     ordered = sorted(systems, key=lambda system: system.parameters)
-    for index, (system, x) in enumerate(zip(ordered, _apart([s.parameters for s in ordered]), strict=True)):
-        accuracy, (low, high) = system.metrics.accuracy, system.metrics.accuracy_interval
-        error = [[100 * (accuracy - low)], [100 * (high - accuracy)]]
-        style = {"marker": MARKERS[index % len(MARKERS)], "color": COLOURS[index % len(COLOURS)]}
-        label = f"{system.title}, {millions(system.parameters)}"
-        axes.errorbar(x, 100 * accuracy, error, label=label, markersize=7, capsize=3, linestyle="none", **style)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: millions(value)))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    axes.margins(x=0.15)
-    axes.set(xlabel="Parameters (points of equal size are moved apart)", ylabel="Accuracy (%), Wilson 95 % interval")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    looks = [
+        {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)], "label": _costs(system)}
+        for i, system in enumerate(ordered)
+    ]
+    _scatter(panels[0], ordered, [system.parameters for system in ordered], looks)
+    _logarithmic(panels[0], millions, "Parameters")
+    panels[0].set_ylabel("Accuracy (%), Wilson 95 % interval")
+    if timed:
+        _scatter(panels[1], ordered, [system.latency for system in ordered], looks)
+        _logarithmic(panels[1], times, "CPU time for a slice, one thread\n(torchvision's ResNet-18 = 1)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     sizes = sorted({system.metrics.n for system in systems})
-    axes.set_title(f"Accuracy on {protocol}, n = {' or '.join(f'{n:,}' for n in sizes)} images", fontsize=11)
+    n = " or ".join(f"{n:,}" for n in sizes)
+    figure.suptitle(f"Accuracy on {protocol}, n = {n} images; points at one place are moved apart", fontsize=11)
     return figure
 
 
-def _apart(ascending: Sequence[int], factor: float = 1.12) -> list[float]:
+def _scatter(axes: Axes, systems: Sequence[System], xs: Sequence[float | None], looks: Sequence[dict]) -> None:
+    shown = sorted((i for i, x in enumerate(xs) if x is not None), key=lambda i: xs[i])
+    for i, x in zip(shown, _apart([xs[i] for i in shown]), strict=True):
+        accuracy, (low, high) = systems[i].metrics.accuracy, systems[i].metrics.accuracy_interval
+        error = [[100 * (accuracy - low)], [100 * (high - accuracy)]]
+        axes.errorbar(x, 100 * accuracy, error, markersize=7, capsize=3, linestyle="none", **looks[i])
+    axes.grid(alpha=0.3)
+
+
+def _logarithmic(axes: Axes, text: Callable[[float], str], label: str) -> None:
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    # Matplotlib's own ticks are powers of ten, of which there may be one or none where systems lie close together.
+    low, high = axes.get_xlim()
+    if high / low < 5:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    else:
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 50 else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
+
+
+def _costs(system: System) -> str:
+    latency = "" if system.latency is None else f", {times(system.latency)}"
+    return f"{system.title}, {millions(system.parameters)}{latency}"
+
+
+def _apart(ascending: Sequence[float], factor: float = 1.12) -> list[float]:
     positions: list[float] = []
     for value in ascending:
         positions.append(max(value, positions[-1] * factor) if positions else value)
     return positions
+
+
+def times(ratio: float) -> str:
+    """A ratio as "× 0.35" or "× 2.1"."""
+    return f"× {ratio:.2f}" if ratio < 1 else f"× {ratio:.1f}"
 
 
 def millions(parameters: float) -> str:

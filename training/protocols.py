@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,7 +52,6 @@ def external(root: Path) -> Split:
     )
 
 
-PROTOCOLS: dict[str, Callable[[Path], Split]] = {"published": published, "external": external}
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,47 @@ class Folds:
 def patientwise(root: Path, fold: int) -> Split:
     """Train, validation and test images of one of the five `FOLDS`; see `patientwise_folds` and `Folds.split`."""
     return patientwise_folds(root).split(fold)
+
+
+PROTOCOLS: dict[str, Callable[[Path], Split]] = {"published": published, "external": external}
+PATIENTWISE = "patientwise"
+
+
+def get_split(protocol: str, root: Path, fold: int | None = None) -> Split:
+    """The images of a protocol, which is a key of PROTOCOLS, or PATIENTWISE with one of FOLDS; ValueError otherwise."""
+    if protocol == PATIENTWISE:
+        if fold not in FOLDS:
+            raise ValueError(f"Which fold? Protocol {PATIENTWISE} needs one of {', '.join(map(str, FOLDS))}.")
+        return patientwise(root, fold)
+    if fold is not None:
+        raise ValueError(f"Protocol {protocol} has no folds; only {PATIENTWISE} has.")
+    return PROTOCOLS[protocol](root)
+
+
+# The 1,996 notumor images are 314 slices, one of them 81 times. Two of each are enough to learn from.
+COPIES = 2
+
+
+def thinned(records: list[Record]) -> list[Record]:
+    """The images without all but the first `COPIES` of each group of near-duplicates; figshare's have none."""
+    audited, seen = read_groups(), Counter()
+    kept = []
+    for record in records:
+        if record.dataset == KAGGLE.name and record.image in audited:
+            group = audited[record.image].group
+            seen[group] += 1
+            if seen[group] > COPIES:
+                continue
+        kept.append(record)
+    return kept
+
+
+def with_boxes(records: list[Record], root: Path) -> list[Record]:
+    """The images, where Kaggle's tumours that are figshare slices have their boxes."""
+    if not any(record.dataset == KAGGLE.name and record.box is None for record in records):
+        return records
+    twins = figshare_twins(root)
+    return [replace(record, box=twins[record.image].box) if record.image in twins else record for record in records]
 
 
 def patientwise_folds(root: Path) -> Folds:

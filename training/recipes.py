@@ -7,7 +7,7 @@ this project's, for networks that start from random weights.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from training.augmentation import Augmentation
 
@@ -81,7 +81,7 @@ class Recipe:
     """How a system is trained.
 
     Attributes:
-        protocol: a key of `training.protocols.PROTOCOLS`.
+        protocol: what the recipe is for where nothing else is asked, a key of `training.protocols.PROTOCOLS`.
         initialisation: "random", or "imagenet" for a backbone with ImageNet weights.
         optimizer: "adam", "adamw" or "sgd" (momentum in `momentum`).
         load_size: side to which images are resized before augmentation, px; None means the network's input size.
@@ -90,6 +90,9 @@ class Recipe:
         patience: stop after so many epochs without a better validation accuracy; None means never.
         label_smoothing: share of the target spread evenly over the classes.
         ema: decay per step of the averaged weights that are validated and kept; 0 means the weights themselves.
+        box_weight: how much the tumour boxes teach beside the labels (`training.location`), as a factor of the second
+            loss; 0 means not at all.
+        validate: False trains on the validation images too and keeps the last epoch, for a schedule that is settled.
     """
 
     phases: tuple[Phase, ...]
@@ -106,6 +109,8 @@ class Recipe:
     patience: int | None = None
     label_smoothing: float = 0.0
     ema: float = 0.0
+    box_weight: float = 0.0
+    validate: bool = True
 
     @property
     def epochs(self) -> int:
@@ -125,6 +130,22 @@ _UNFREEZING = (
     Phase("3: + stage before", 5, head_lr=3e-4, backbone_lr=3e-5, thawed=2),
     Phase("4: everything", 15, head_lr=1e-4, backbone_lr=1e-5, thawed=None),
 )
+
+# What scanners and export software vary: side, tilt, field of view, centring, window. Not up and down: the pituitary is
+# recognised by where it lies.
+_ACQUISITION = Augmentation(
+    flip_horizontal=0.5,
+    rotation=15,
+    translation=0.1,
+    scale=0.15,
+    brightness=0.15,
+    contrast=0.2,
+    gamma=0.25,
+    noise=0.03,
+)
+
+# Patients that are not known lie differently in the scanner than those that are.
+_ACQUISITION_STRONG = replace(_ACQUISITION, rotation=20, scale=0.2)
 
 RECIPES: dict[str, Recipe] = {
     "cnn_v1": Recipe(phases=_everything(10, 1e-3)),
@@ -171,22 +192,51 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=0.05,
         batch_size=64,
         schedule=OneCycle(),
-        # What scanners and export software vary: side, tilt, field of view, centring, window. Not up and down: the
-        # pituitary is recognised by where it lies.
-        augmentation=Augmentation(
-            flip_horizontal=0.5,
-            rotation=15,
-            translation=0.1,
-            scale=0.15,
-            brightness=0.15,
-            contrast=0.2,
-            gamma=0.25,
-            noise=0.03,
-        ),
+        augmentation=_ACQUISITION,
         # Small images first: a step at 128 px costs a third of one at 224 px.
         resolutions=((0, 128), (16, 176), (26, 224)),
         label_smoothing=0.05,
         ema=0.998,
+    ),
+    "scratch_plain": Recipe(
+        # As `scratch`, for a network that takes one size only and, without batch norm, half the learning rate.
+        phases=_everything(50, 1e-3),
+        optimizer="adamw",
+        weight_decay=0.05,
+        batch_size=64,
+        schedule=OneCycle(),
+        augmentation=_ACQUISITION,
+        label_smoothing=0.05,
+        ema=0.998,
+    ),
+    "boxes": Recipe(
+        # For the five folds, where images are few: the boxes say where to look long before the labels have taught it.
+        phases=_everything(18, 1.5e-3),
+        protocol="patientwise",
+        optimizer="adamw",
+        weight_decay=0.05,
+        # Small batches: 2,900 images at 64 would be no more than 900 steps.
+        batch_size=32,
+        schedule=OneCycle(),
+        augmentation=_ACQUISITION_STRONG,
+        resolutions=((0, 96), (9, 128), (14, 176), (16, 224)),
+        label_smoothing=0.05,
+        ema=0.99,
+        box_weight=1.0,
+        validate=False,
+    ),
+    "boxes_plain": Recipe(
+        phases=_everything(20, 1e-3),
+        protocol="patientwise",
+        optimizer="adamw",
+        weight_decay=0.05,
+        batch_size=32,
+        schedule=OneCycle(),
+        augmentation=_ACQUISITION_STRONG,
+        label_smoothing=0.05,
+        ema=0.99,
+        box_weight=1.0,
+        validate=False,
     ),
     "baseline_cnn": Recipe(phases=_everything(10, 1e-3), protocol="external"),
     "linear_probe": Recipe(

@@ -56,7 +56,7 @@ def reproduce_study(
         path = study_folder(system) / f"seed{seed}.csv"
         if processes().is_main_process:
             checkpoint = Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
-            write_predictions(checkpoint, test, root, path)
+            write_predictions([(checkpoint, test)], root, path)
         processes().wait_for_everyone()
         paths.append(path)
     return paths

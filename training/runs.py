@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -15,7 +16,7 @@ from training.data import load_samples
 from training.engine import train
 from training.export import export, git_commit
 from training.initialisation import initial_network
-from training.protocols import PROTOCOLS
+from training.protocols import PATIENTWISE, get_split, thinned, with_boxes
 from training.recipes import RECIPES, Recipe
 
 # What a system's folder holds about other weights than its own: see `training.reproduction`.
@@ -40,28 +41,38 @@ def train_system(
     seed: int = 0,
     precision: str = "auto",
     imagenet_file: Path | None = None,
+    protocol: str | None = None,
+    fold: int | None = None,
 ) -> Path:
     """Train one system, or finish a run that was interrupted.
 
     Args:
         root: folder of the data sets.
         runs: the run's own folder is made in it, named after system, recipe and seed.
-        recipe_name: a key of RECIPES; None means the one the committed checkpoint is made with.
+        recipe_name: a key of RECIPES; None means the one the committed checkpoint is made with, or the one for folds.
         imagenet_file: where the recipe starts from ImageNet weights, a file to take them from.
+        protocol: a key of PROTOCOLS, or PATIENTWISE with a fold; None means the recipe's own.
 
     Returns:
         The checkpoint folder, `<run>/checkpoint`.
     """
     spec = get_spec(system)
-    recipe_name = recipe_name or spec.recipe
+    recipe_name = recipe_name or (spec.recipe if fold is None else spec.patientwise_recipe)
     recipe = get_recipe(recipe_name)
-    folder = runs / f"{system}-{recipe_name}-seed{seed}"
+    recipe = replace(recipe, protocol=protocol or recipe.protocol)
+    folder = run_folder(runs, system, recipe_name, seed, fold)
     checkpoint = folder / "checkpoint"
     if (checkpoint / CONFIG_FILE).exists():
         log.info("%s is finished; delete it to train again.", folder)
         return checkpoint
     commit = git_commit()
-    split = PROTOCOLS[recipe.protocol](root)
+    split = get_split(recipe.protocol, root, fold)
+    if recipe.protocol == PATIENTWISE:
+        split = replace(split, train=thinned(split.train))
+    if not recipe.validate:
+        split = replace(split, train=split.train + thinned(split.val), val=[])
+    if recipe.box_weight:
+        split = replace(split, train=with_boxes(split.train, root))
     size = spec.preprocessing.size
     log.info("%s: %d images to train, %d to validate.", folder.name, len(split.train), len(split.val))
     state, progress = train(
@@ -77,10 +88,16 @@ def train_system(
     # Of several processes one writes: batch norm's statistics, hence the sha256, are each process's own.
     if processes().is_main_process:
         config = export(state, progress, spec, recipe_name, recipe, split, seed, commit, checkpoint)
-        accuracy = 100 * config["val_accuracy"]
-        log.info("Kept epoch %d, validation accuracy %.2f %%: %s", config["best_epoch"], accuracy, checkpoint)
+        accuracy = config["val_accuracy"]
+        reason = "the last one" if accuracy is None else f"validation accuracy {100 * accuracy:.2f} %"
+        log.info("Kept epoch %d, %s: %s", config["best_epoch"], reason, checkpoint)
     processes().wait_for_everyone()
     return checkpoint
+
+
+def run_folder(runs: Path, system: str, recipe_name: str, seed: int, fold: int | None = None) -> Path:
+    """Where the run of that name is kept."""
+    return runs / f"{system}-{recipe_name}-{'' if fold is None else f'fold{fold}-'}seed{seed}"
 
 
 def processes() -> PartialState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from PIL import Image
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CheckpointError
-from brain_tumor.examination import Examination
+from brain_tumor.examination import Examination, consensus_of
+from brain_tumor.examples import list_examples
 from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, overlay
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.labels import CLASS_NAMES, LABELS
 from brain_tumor.registry import MODELS
-from brain_tumor.trust import agreement
-from brain_tumor.ui import html
+from brain_tumor.ui import html, viewer
+from brain_tumor.ui.viewer import Scan
+from brain_tumor.volumes import is_volume
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +35,44 @@ QUEUE = {"concurrency_id": "models", "concurrency_limit": 2}
 # A session that is closed or left alone loses its slice.
 SESSION_SECONDS = 3600
 
+# The address can be shared: it names models and method, never a picture.
+_KEEP_ADDRESS = """(models, method) => {
+  const address = new URL(window.location);
+  address.searchParams.set("models", models.join(","));
+  address.searchParams.set("method", method);
+  window.history.replaceState(null, "", address);
+}"""
 _SET_OPACITY = "value => { document.documentElement.style.setProperty('--heat', value / 100); }"
 
 
-def build() -> None:
+@dataclass(frozen=True)
+class First:
+    """The components of the tab that other tabs read or fill.
+
+    Attributes:
+        examination: State, the `Examination` that is shown or None.
+        settings: chosen models, class to explain, method.
+        answer: HTML of the answer.
+    """
+
+    examination: gr.State
+    settings: tuple[gr.CheckboxGroup, gr.Radio, gr.Dropdown]
+    answer: gr.HTML
+
+
+def build() -> First:
     """Add the tab to the Blocks that are being built."""
     models = list_models(available_only=True)
     choices = [(model.spec.title, model.spec.name) for model in models]
     offered = [model.spec.name for model in models if model.spec.offered]
     with gr.Row(elem_id="classify"):
         with gr.Column(elem_id="drop"):
-            upload = gr.File(label="Slice", elem_id="slice-upload", height=120, show_label=False)
+            # Several files are the slices of one series.
+            upload = gr.File(label="Slice", file_count="multiple", elem_id="slice-upload", height=120, show_label=False)
+            gr.HTML(html.examples(list_examples()), elem_id="examples")
+            example = gr.Textbox(visible="hidden", elem_id="example", show_label=False)
         with gr.Column(elem_id="answers"):
+            scan = viewer.controls()
             answer = gr.HTML(html.waiting() if models else html.problem(list_models()[0].problem), elem_id="answer")
             gr.HTML(html.notice(), elem_id="notice")
         with gr.Column(elem_id="settings"):
@@ -67,31 +96,61 @@ def build() -> None:
     settings = [chosen, target, method]
     hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
     # trigger_mode: a slice that comes while another is answered is answered too, not dropped.
-    upload.upload(_open, [upload, *settings], [upload, examination, answer], trigger_mode="multiple", **hidden)
+    upload.upload(
+        _open,
+        [upload, *settings],
+        [upload, examination, answer, *scan.outputs],
+        trigger_mode="multiple",
+        **hidden,
+    )
+    example.change(_open_example, [example, *settings], [examination, answer, *scan.outputs], **hidden)
     # trigger_mode: while an answer is drawn, only the last of several changes counts.
     gr.on(
         [chosen.change, target.change, method.change],
-        _show,
+        show,
         [examination, *settings],
         answer,
         trigger_mode="always_last",
         **hidden,
     )
+    viewer.listen(scan, examination, settings, answer, show, hidden)
     opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
+    gr.on([chosen.change, method.change], None, [chosen, method], None, js=_KEEP_ADDRESS, api_visibility="private")
     _endpoint(choices, offered)
+    return First(examination, (chosen, target, method), answer)
 
 
-def _open(path: str, models: list[str], target: str, method: str) -> tuple[None, Examination | None, str]:
+def from_address(request: gr.Request) -> tuple[Any, Any]:
+    """Models and method as a shared address names them; what it does not name, or wrongly, stays as it is."""
+    available = {model.spec.name for model in list_models(available_only=True)}
+    models = [name for name in request.query_params.get("models", "").split(",") if name in available]
+    method = request.query_params.get("method")
+    return models or gr.skip(), method if method in METHODS else gr.skip()
+
+
+def _open(paths: list[str], models: list[str], target: str, method: str) -> tuple[Any, ...]:
     """Read the upload and answer. The drop zone is emptied at once, ready for the next slice."""
-    name = Path(path).name
     try:
-        examination = Examination(read_image(path), name)
+        if is_volume(paths):
+            scan = Scan.open(paths)
+            examination = scan.examination()
+        else:
+            scan, examination = None, Examination(read_image(paths[0]), Path(paths[0]).name)
     except ImageError as error:
-        return None, None, html.problem(str(error))
-    return None, examination, _show(examination, models, target, method)
+        return None, None, html.problem(str(error)), *viewer.shown(None)
+    answer = show(examination, models, target, method)
+    if scan is None and len(paths) > 1:
+        answer = html.remark(f"The first of {len(paths)} pictures. For all of them, see Many slices.") + answer
+    return None, examination, answer, *viewer.shown(scan)
 
 
-def _show(examination: Examination | None, models: list[str], target: str, method: str) -> str:
+def _open_example(pressed: str, models: list[str], target: str, method: str) -> tuple[Any, ...]:
+    example = next(e for e in list_examples() if e.title == html.picked(pressed))
+    examination = Examination(read_image(example.path), example.title)
+    return examination, show(examination, models, target, method), *viewer.shown(None)
+
+
+def show(examination: Examination | None, models: list[str], target: str, method: str) -> str:
     if examination is None:
         return html.waiting()
     if not models:
@@ -128,8 +187,8 @@ def classify(image: str, models: list[str], method: str, target_class: str) -> d
         target_class: class to explain; "predicted" means the one that each model predicts.
 
     Returns:
-        image: the file's name; agreement: the class with the most votes (null on a tie), and whether all agree;
-        answers: per model, what the command line prints with --json, and its overlay as a PNG data URI.
+        image: the file's name; consensus and answers: what the command line prints with --json, and each model's
+        overlay as a PNG data URI.
     """
     if not image:
         raise gr.Error("No image was sent. Give a file as `image`.", print_exception=False)
@@ -140,10 +199,10 @@ def classify(image: str, models: list[str], method: str, target_class: str) -> d
         explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
     except (ImageError, CheckpointError) as error:
         raise gr.Error(str(error), print_exception=False) from None
-    votes = agreement([explanation.prediction for explanation in explanations])
+    found = consensus_of(explanations)
     return {
         "image": examination.name,
-        "agreement": {"predicted_class": votes.leading, "unanimous": votes.unanimous},
+        "consensus": found.to_json(),
         "answers": [_answer(examination, explanation) for explanation in explanations],
     }
 

@@ -9,19 +9,22 @@ from html import escape
 
 from PIL import Image
 
-from brain_tumor.examination import Examination
-from brain_tumor.explanation import METHODS, Explanation, colored
+from brain_tumor.examination import Examination, consensus_of
+from brain_tumor.examples import Example
+from brain_tumor.explanation import METHODS, Explanation, colored, overlap, shared_heat
+from brain_tumor.inference import Prediction
 from brain_tumor.labels import DISPLAY_TEXT, SHORT_TEXT
+from brain_tumor.preprocessing import fit
 from brain_tumor.registry import get_spec
-from brain_tumor.trust import Agreement, agreement
+from brain_tumor.trust import REFUSED, UNCERTAIN, Consensus, either
 
 SHOWN_SIDE = 512
 HEAT_SIDE = 224
+THUMBNAIL_SIDE = 96
 
 NOTICE = (
     "Not a medical device. For teaching and research; never base a decision about a patient on it. "
-    "Every picture gets one of four answers here, also one that shows no brain, and the scores are the networks' own: "
-    "networks of this kind are often surer than they are right."
+    "The networks know four answers and nothing else: any other disease gets one of them too."
 )
 
 
@@ -42,10 +45,30 @@ def waiting() -> str:
     """What stands in place of an answer before the first slice."""
     return (
         '<section class="waiting"><h2>No slice yet</h2>'
-        "<p>Drop one anywhere on this page, paste it with Ctrl+V, or browse. Axial, coronal or sagittal; PNG, JPEG, "
-        "TIFF, WebP, GIF or BMP. It is answered at once. It is not stored: it stays in memory for you alone, an hour "
-        "at most.</p></section>"
+        "<p>Drop one anywhere on this page, paste it with Ctrl+V, or browse. Axial, coronal or sagittal: a picture, "
+        "a DICOM file or a zip of a series, or NIfTI. It is answered at once. It is not stored: it stays in memory for "
+        "you alone, an hour at most.</p></section>"
     )
+
+
+def examples(shown: Sequence[Example]) -> str:
+    """Synthetic slices to press, class by class."""
+    buttons = "".join(
+        f'<button type="button" data-pick="example" data-value="{escape(e.title)}" title="{escape(e.title)}">'
+        f'<img src="{data_uri(_reduced(Image.open(e.path), THUMBNAIL_SIDE))}" alt="{escape(e.title)}"></button>'
+        for e in shown
+    )
+    return f'<section><h2>Or try a synthetic slice</h2><div class="thumbnails">{buttons}</div></section>'
+
+
+def picked(field: str) -> str:
+    """The value of what was pressed (`data-pick` in page.js), from the hidden field it was handed to."""
+    return field.rpartition("#")[0]
+
+
+def remark(sentence: str) -> str:
+    """A sentence above the answer."""
+    return f'<p class="remark">{escape(sentence)}</p>'
 
 
 def problem(sentence: str) -> str:
@@ -54,64 +77,115 @@ def problem(sentence: str) -> str:
 
 
 def answer(examination: Examination, explanations: Sequence[Explanation]) -> str:
-    """Banner and cards for one slice."""
-    cards = "".join(_card(explanation) for explanation in explanations)
+    """Banner, cards and the places that the models share, for one slice."""
+    cards = "".join(_card(examination, explanation) for explanation in explanations)
     slice_ = data_uri(_reduced(examination.image, SHOWN_SIDE))
     width, height = examination.image.size
     style = f"--slice:url({slice_});--aspect:{width}/{height}"
+    found = consensus_of(explanations)
     return (
-        f'<section class="answer" style="{style}">'
-        f"{_banner(examination.name, agreement([e.prediction for e in explanations]))}"
-        f'<div class="cards">{cards}</div></section>'
+        f'<section class="answer" style="{style}">{_banner(examination.name, found)}'
+        f'<div class="cards">{cards}{_shared_card(explanations)}</div></section>'
     )
 
 
-def _banner(name: str, votes: Agreement) -> str:
-    leading = votes.leading and DISPLAY_TEXT[votes.leading]
-    if votes.models == 1:
-        kind, headline, detail = "single", leading, "One model was asked: nothing confirms or contradicts it."
-    elif votes.unanimous:
-        everyone = "Both models" if votes.models == 2 else f"All {votes.models} models"
-        kind, headline, detail = "agree", leading, f"{everyone} agree."
-    elif leading:
-        kind, headline = "differ", f"{leading}, but not unanimous"
-        detail = f"{len(votes.votes[votes.leading])} of {votes.models} models: {_sides(votes)}."
+def _banner(name: str, found: Consensus) -> str:
+    probability = f" <span>{_percent(found.probability)}</span>"
+    if found.verdict == REFUSED:
+        kind, headline = "refused", "Not answered"
+        detail = f"{found.why} What the networks below say about it means nothing."
+    elif found.verdict == UNCERTAIN:
+        kind, headline = "uncertain", f"Uncertain: perhaps {DISPLAY_TEXT[found.leading].lower()}{probability}"
+        detail = found.why
     else:
-        kind, headline, detail = "undecided", "The models disagree", f"{_sides(votes)}. Take this as undecided."
+        kind = "agree" if found.agreement.unanimous and found.agreement.models > 1 else "single"
+        headline, detail = f"{DISPLAY_TEXT[found.verdict]}{probability}", found.why
+    lines = [f"<p>{escape(detail)}</p>"]
+    if found.verdict != REFUSED and len(found.prediction_set) > 1:
+        lines.append(f'<p class="set">Cannot be ruled out: <b>{either(found.prediction_set)}</b>.</p>')
+    if found.seen_by:
+        titles = " and ".join(get_spec(model).title for model in found.seen_by)
+        lines.append(
+            f'<p class="seen"><b>This slice was in the training data</b> of {titles}: '
+            "the answer is memory, not evidence.</p>"
+        )
     return (
-        f'<div class="banner {kind}" role="status" id="verdict"><div><h2>{headline}</h2><p>{detail}</p></div>'
+        f'<div class="banner {kind}" role="status" id="verdict" data-verdict="{found.verdict}">'
+        f"<div><h2>{headline}</h2>{''.join(lines)}</div>"
         f'<p class="name" title="{escape(name)}">{escape(name)}</p></div>'
     )
 
 
-def _sides(votes: Agreement) -> str:
-    return "; ".join(
-        f"{DISPLAY_TEXT[label]}: {', '.join(get_spec(model).title for model in models)}"
-        for label, models in votes.votes.items()
-    )
-
-
-def _card(explanation: Explanation) -> str:
+def _card(examination: Examination, explanation: Explanation) -> str:
     prediction = explanation.prediction
-    title = get_spec(prediction.model).title
+    spec = get_spec(prediction.model)
     predicted = DISPLAY_TEXT[prediction.predicted_class]
-    bars = "".join(_bar(name, p, name == prediction.predicted_class) for name, p in prediction.probabilities.items())
+    probabilities = prediction.best_probabilities
+    bars = "".join(_bar(name, p, name == prediction.predicted_class) for name, p in probabilities.items())
     method, target = METHODS[explanation.method].title, DISPLAY_TEXT[explanation.target_class]
     if explanation.found:
         caption = f"{method} for <b>{target}</b>"
-        label = f"The slice; {method} marks where {title} saw evidence for {target}"
+        label = f"The slice; {method} marks where {spec.title} saw evidence for {target}"
         heat = f'<img class="heat" src="{data_uri(_reduced(colored(explanation.heatmap), HEAT_SIDE))}" alt="">'
     else:
         caption = f"{method}: nothing here speaks for <b>{target}</b>"
         label, heat = f"The slice, unmarked: {method} found no evidence for {target}", ""
     return (
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
-        f"<h3>{title}</h3>"
-        f'<p class="predicted">{predicted} <span>{_percent(max(prediction.probabilities.values()))}</span></p>'
+        f"<h3>{spec.title}</h3>"
+        f'<p class="predicted">{predicted} <span>{_percent(prediction.confidence)}</span></p>'
         f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>'
         f"<figcaption>{caption}</figcaption></figure>"
-        f'<ul class="bars" aria-label="Scores of {title}">{bars}</ul>'
-        f'<p class="time">{prediction.milliseconds:.0f} ms</p></article>'
+        f'<ul class="bars" aria-label="Probabilities of {spec.title}">{bars}</ul>'
+        f"{_belief(prediction)}{_details(examination, prediction)}</article>"
+    )
+
+
+def _belief(prediction: Prediction) -> str:
+    """How far to believe the card: how often it was right before, and what it cannot rule out."""
+    lines = []
+    if prediction.refusal_reason:
+        lines.append(f'<p class="doubt">{escape(prediction.refusal_reason)}</p>')
+    elif prediction.support:
+        of_hundred = round(100 * prediction.support.right / prediction.support.n)
+        lines.append(
+            f"<p>Of 100 slices from unseen patients scored like this, <b>{of_hundred}</b> were right "
+            f"(n = {prediction.support.n}).</p>"
+        )
+    else:
+        lines.append("<p>Not calibrated: this is the network's own score, often surer than right.</p>")
+    if prediction.prediction_set and len(prediction.prediction_set) > 1:
+        lines.append(f'<p class="doubt">At 95 %: {either(prediction.prediction_set)}.</p>')
+    return f'<div class="belief">{"".join(lines)}</div>'
+
+
+def _details(examination: Examination, prediction: Prediction) -> str:
+    """Time, the raw scores, and the picture exactly as the network saw it."""
+    spec = get_spec(prediction.model)
+    size = spec.preprocessing.size
+    seen = data_uri(Image.fromarray(fit(examination.image, size).permute(1, 2, 0).numpy()))
+    raw = ", ".join(f"{SHORT_TEXT[name]} {_percent(p)}" for name, p in prediction.probabilities.items())
+    return (
+        f"<details><summary>What it saw · {prediction.milliseconds:.0f} ms</summary>"
+        f'<img class="input" src="{seen}" alt="The slice squeezed to {size} by {size} pixels" width="{size}">'
+        f"<p>{size} x {size} px. Before calibration: {raw}.</p></details>"
+    )
+
+
+def _shared_card(explanations: Sequence[Explanation]) -> str:
+    """Where the heatmaps of all models agree; nothing where there is no second map for the same class."""
+    same = len({explanation.target_class for explanation in explanations}) == 1
+    if len(explanations) < 2 or not same or not all(explanation.found for explanation in explanations):
+        return ""
+    shared = shared_heat([explanation.heatmap for explanation in explanations])
+    target = DISPLAY_TEXT[explanations[0].target_class]
+    amount = overlap([explanation.heatmap for explanation in explanations])
+    return (
+        '<article class="card shared"><h3>All of them</h3><p class="predicted">Shared places</p>'
+        f'<figure><div class="view" role="img" aria-label="The slice; marked is where all models saw {target}">'
+        f'<img class="heat" src="{data_uri(_reduced(colored(shared), HEAT_SIDE))}" alt=""></div>'
+        f"<figcaption>Where every model saw evidence for <b>{target}</b></figcaption></figure>"
+        f'<div class="belief"><p>Their heatmaps overlap by <b>{100 * amount:.0f} %</b>.</p></div></article>'
     )
 
 

@@ -9,7 +9,7 @@
       return;
     }
     const transfer = new DataTransfer();
-    transfer.items.add(waiting);
+    for (const file of waiting) transfer.items.add(file);
     waiting = null;
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
@@ -17,12 +17,21 @@
   const hand_in = (files) => {
     if (!files || !files.length) return false;
     const alone = waiting === null;
-    waiting = files[0];
+    waiting = [...files];
     if (alone) deliver();
     return true;
   };
   document.addEventListener("paste", (event) => {
     if (hand_in(event.clipboardData && event.clipboardData.files)) event.preventDefault();
+  });
+  // Pictures and bars of the page's own that are pressed like buttons hand their value to a hidden field.
+  document.addEventListener("click", (event) => {
+    const pressed = event.target.closest && event.target.closest("[data-pick]");
+    if (!pressed) return;
+    const field = document.querySelector(`#${pressed.dataset.pick} textarea, #${pressed.dataset.pick} input`);
+    // The same value pressed again is a press too: what follows the # makes it another.
+    field.value = `${pressed.dataset.value}#${Date.now()}`;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
   });
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {

@@ -11,7 +11,7 @@ import gradio as gr
 from brain_tumor.catalogue import list_models
 from brain_tumor.images import MAX_BYTES
 from brain_tumor.inference import load_model
-from brain_tumor.ui import classify, html
+from brain_tumor.ui import batch, classify, html, learn, models, probe
 
 HERE = Path(__file__).parent
 
@@ -26,7 +26,18 @@ def build() -> gr.Blocks:
     """The page, not yet served."""
     with gr.Blocks(title="Brain MRI, several opinions", delete_cache=DELETE_CACHE, fill_width=True) as page:
         gr.HTML(html.heading(), elem_id="heading")
-        classify.build()
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("One slice", id="slice", elem_id="tab-slice"):
+                first = classify.build()
+            with gr.Tab("Many slices", id="many", elem_id="tab-many"):
+                batch.build(first, tabs)
+            with gr.Tab("Try to break it", id="break", elem_id="tab-break"):
+                probe.build(first)
+            with gr.Tab("Models", id="models", elem_id="tab-models"):
+                models.build()
+            with gr.Tab("Learn", id="learn", elem_id="tab-learn"):
+                learn.build()
+        page.load(classify.from_address, None, [first.settings[0], first.settings[2]], api_visibility="private")
     return page
 
 
@@ -45,7 +56,7 @@ def launch_options() -> dict[str, Any]:
             block_title_text_color="*neutral_700",
             block_title_text_color_dark="*neutral_300",
         ),
-        "css_paths": [HERE / "style.css"],
+        "css_paths": sorted(HERE.glob("*.css")),
         "js": (HERE / "page.js").read_text(),
         "max_file_size": MAX_BYTES,
         # It would keep every visitor's slices and answers in the browser and on the server.

@@ -1,0 +1,57 @@
+"""Every slice of a volume under several models: the answer along the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from brain_tumor.inference import load_model
+from brain_tumor.trust import Consensus, consensus
+from brain_tumor.volumes import Volume, Window
+
+BATCH = 8
+MIN_SUSPICION = 0.2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One slice of a sweep: its index in the plane, and what the models come to (heatmaps are not compared)."""
+
+    index: int
+    consensus: Consensus
+
+    @property
+    def suspicion(self) -> float:
+        """Probability that it shows a tumour, in [0, 1]; 0 where it is taken for no brain slice."""
+        return 0.0 if self.consensus.refused else 1.0 - self.consensus.probabilities["notumor"]
+
+
+def sweep(volume: Volume, plane: str, window: Window | None, models: Sequence[str]) -> Iterator[Finding]:
+    """The slices of a plane from the first to the last, a few at a time.
+
+    Args:
+        plane, window: as for `Volume.slice`.
+        models: names of systems, at least one.
+
+    Raises:
+        CheckpointError: a model cannot be loaded.
+    """
+    classifiers = [load_model(name) for name in models]
+    remaining = iter(range(volume.count(plane)))
+    while indices := list(islice(remaining, BATCH)):
+        images = [volume.slice(plane, index, window) for index in indices]
+        answers = [classifier.classify(images) for classifier in classifiers]
+        for index, *predictions in zip(indices, *answers, strict=True):
+            yield Finding(index, consensus(predictions))
+
+
+def most_suspicious(findings: Sequence[Finding], count: int = 5) -> list[Finding]:
+    """The most suspicious findings first, none below MIN_SUSPICION; slices next to one that is listed are left out."""
+    chosen: list[Finding] = []
+    for finding in sorted(findings, key=lambda f: -f.suspicion):
+        if finding.suspicion < MIN_SUSPICION:
+            break
+        if len(chosen) < count and all(abs(finding.index - other.index) > 1 for other in chosen):
+            chosen.append(finding)
+    return chosen

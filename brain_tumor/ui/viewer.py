@@ -1,0 +1,235 @@
+"""The controls of a volume: series, plane, slice, window, and the answer along all slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from brain_tumor.checkpoints import CheckpointError
+from brain_tumor.examination import Examination
+from brain_tumor.images import ImageError
+from brain_tumor.labels import DISPLAY_TEXT
+from brain_tumor.sweep import Finding, most_suspicious, sweep
+from brain_tumor.ui import html
+from brain_tumor.volumes import Volume, Window, read_volume
+
+SESSION_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A volume that is looked at, and which of its slices.
+
+    Attributes:
+        paths: the upload, for its other series.
+        index: of the slice in the plane, from 0.
+        window: None means the volume's default.
+    """
+
+    volume: Volume
+    paths: tuple[str, ...]
+    plane: str
+    index: int
+    window: Window | None = None
+
+    @classmethod
+    def open(cls, paths: list[str], item: int = 0) -> Scan:
+        """The middle slice of the plane that was scanned; ImageError as `read_volume`."""
+        volume = read_volume(paths, item)
+        plane = volume.planes[0]
+        return cls(volume, tuple(paths), plane, volume.count(plane) // 2)
+
+    def examination(self) -> Examination:
+        """The slice, under a name that says nothing about the patient."""
+        count = self.volume.count(self.plane)
+        return Examination(
+            self.volume.slice(self.plane, self.index, self.window), f"{self.plane} slice {self.index + 1} of {count}"
+        )
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The components; `outputs` are those that `shown` fills, in its order."""
+
+    scan: gr.State
+    row: gr.Row
+    item: gr.Dropdown
+    plane: gr.Radio
+    position: gr.Slider
+    centre: gr.Slider
+    width: gr.Slider
+    run: gr.Button
+    hint: gr.HTML
+    strip: gr.HTML
+    pick: gr.Textbox
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [
+            self.scan,
+            self.row,
+            self.item,
+            self.plane,
+            self.position,
+            self.centre,
+            self.width,
+            self.hint,
+            self.strip,
+        ]
+
+
+def controls() -> Controls:
+    """Add the controls, hidden until there is a volume."""
+    with gr.Column(visible=False, elem_id="scan") as row:
+        with gr.Row(elem_id="scan-where"):
+            item = gr.Dropdown([], label="Series", elem_id="scan-item", filterable=False, visible=False)
+            plane = gr.Radio([], label="Plane", elem_id="scan-plane")
+            position = gr.Slider(1, 2, 1, step=1, label="Slice", elem_id="scan-position")
+        with gr.Row(elem_id="scan-how"):
+            centre = gr.Slider(0, 1, 0.5, label="Window centre", elem_id="scan-centre")
+            width = gr.Slider(0, 1, 1, label="Window width", elem_id="scan-width")
+            run = gr.Button("Run all slices", elem_id="scan-run", size="md")
+        hint = gr.HTML("", elem_id="scan-hint", visible=False)
+        strip = gr.HTML("", elem_id="scan-strip", visible=False)
+    pick = gr.Textbox(visible="hidden", elem_id="scan-pick", show_label=False)
+    scan = gr.State(None, time_to_live=SESSION_SECONDS)
+    return Controls(scan, row, item, plane, position, centre, width, run, hint, strip, pick)
+
+
+def shown(scan: Scan | None) -> tuple[Any, ...]:
+    """Updates of `Controls.outputs` for a scan that was just opened, or for none."""
+    if scan is None:
+        return (None, gr.update(visible=False), *(gr.skip() for _ in range(7)))
+    volume, window = scan.volume, scan.window or scan.volume.default_window
+    reach = max(window.width, 1e-6)
+    return (
+        scan,
+        gr.update(visible=True),
+        gr.update(
+            choices=list(zip(volume.items, range(len(volume.items)), strict=True)),
+            value=volume.item,
+            visible=len(volume.items) > 1,
+        ),
+        gr.update(choices=list(volume.planes), value=scan.plane, visible=len(volume.planes) > 1),
+        _position(scan),
+        gr.update(
+            minimum=window.centre - 2 * reach,
+            maximum=window.centre + 2 * reach,
+            value=window.centre,
+            step=reach / 100,
+            visible=not volume.colour,
+        ),
+        gr.update(minimum=reach / 20, maximum=4 * reach, value=reach, step=reach / 100, visible=not volume.colour),
+        gr.update(value=html.remark(volume.hint or ""), visible=bool(volume.hint)),
+        gr.update(value="", visible=False),
+    )
+
+
+def listen(
+    controls: Controls,
+    examination: gr.State,
+    settings: list[Any],
+    answer: gr.HTML,
+    show: Callable[..., str],
+    hidden: dict[str, Any],
+) -> None:
+    """Let the controls answer. `show` makes the answer's HTML from an examination and the settings."""
+    c = controls
+
+    def choose(scan: Scan, item: int, *settings: Any) -> tuple[Any, ...]:
+        try:
+            opened = Scan.open(list(scan.paths), item)
+        except (ImageError, OSError):
+            problem = html.problem("The upload is gone after some minutes. Drop the scan again for its other series.")
+            return None, problem, *shown(None)
+        looked_at = opened.examination()
+        return looked_at, show(looked_at, *settings), *shown(opened)
+
+    def turn(scan: Scan, plane: str, *settings: Any) -> tuple[Any, ...]:
+        turned = replace(scan, plane=plane, index=scan.volume.count(plane) // 2)
+        looked_at = turned.examination()
+        gone = gr.update(value="", visible=False)
+        return turned, _position(turned), gone, looked_at, show(looked_at, *settings)
+
+    def move(scan: Scan, position: int, centre: float, width: float, *settings: Any) -> tuple[Any, ...]:
+        window = None if scan.volume.colour else Window(centre, width)
+        moved = replace(scan, index=int(position) - 1, window=window)
+        looked_at = moved.examination()
+        return moved, looked_at, show(looked_at, *settings)
+
+    def jump(scan: Scan, pressed: str, *settings: Any) -> tuple[Any, ...]:
+        position = int(html.picked(pressed))
+        jumped = replace(scan, index=position - 1)
+        looked_at = jumped.examination()
+        return jumped, position, looked_at, show(looked_at, *settings)
+
+    def run(scan: Scan, models: list[str]) -> Iterator[Any]:
+        if not models:
+            yield gr.update(value=html.problem("No model is chosen. Tick at least one under Models."), visible=True)
+            return
+        findings: list[Finding] = []
+        count = scan.volume.count(scan.plane)
+        try:
+            for finding in sweep(scan.volume, scan.plane, scan.window, models):
+                findings.append(finding)
+                if len(findings) % 8 == 0 or len(findings) == count:
+                    yield gr.update(value=_strip(findings, count), visible=True)
+        except CheckpointError as error:
+            yield gr.update(value=html.problem(str(error)), visible=True)
+
+    last = hidden | {"trigger_mode": "always_last"}
+    c.item.input(choose, [c.scan, c.item, *settings], [examination, answer, *c.outputs], **last)
+    c.plane.input(turn, [c.scan, c.plane, *settings], [c.scan, c.position, c.strip, examination, answer], **last)
+    gr.on(
+        [c.position.input, c.centre.input, c.width.input],
+        move,
+        [c.scan, c.position, c.centre, c.width, *settings],
+        [c.scan, examination, answer],
+        **last,
+    )
+    c.pick.change(jump, [c.scan, c.pick, *settings], [c.scan, c.position, examination, answer], **last)
+    c.run.click(run, [c.scan, settings[0]], c.strip, **hidden)
+
+
+def _position(scan: Scan) -> Any:
+    count = scan.volume.count(scan.plane)
+    return gr.update(minimum=1, maximum=max(2, count), value=scan.index + 1, visible=count > 1)
+
+
+def _strip(findings: list[Finding], count: int) -> str:
+    """A bar per slice, as high as a tumour is probable, and the most suspicious slices to press."""
+    bars = "".join(_bar(finding) for finding in findings)
+    waiting = f'<i style="flex:{count - len(findings)}"></i>' if len(findings) < count else ""
+    if len(findings) < count:
+        words = f"{len(findings)} of {count} slices"
+    else:
+        buttons = "".join(
+            f'<button type="button" data-pick="scan-pick" data-value="{f.index + 1}">{f.index + 1}: {_text(f)}</button>'
+            for f in most_suspicious(findings)
+        )
+        words = f"Most suspicious first: {buttons}" if buttons else "No slice is suspicious."
+    return (
+        f'<div class="strip" role="group" aria-label="Probability of a tumour along the scan">{bars}{waiting}</div>'
+        f'<p class="suspicious">{words}</p>'
+    )
+
+
+def _bar(finding: Finding) -> str:
+    text = f"Slice {finding.index + 1}: {_text(finding)}"
+    return (
+        f'<button type="button" data-pick="scan-pick" data-value="{finding.index + 1}" title="{escape(text)}" '
+        f'aria-label="{escape(text)}" class="{finding.consensus.verdict}" tabindex="-1">'
+        f'<span style="height:{max(4, 100 * finding.suspicion):.0f}%"></span></button>'
+    )
+
+
+def _text(finding: Finding) -> str:
+    found = finding.consensus
+    if found.refused:
+        return "no brain slice"
+    verdict = DISPLAY_TEXT.get(found.verdict, f"perhaps {DISPLAY_TEXT[found.leading].lower()}")
+    return f"{verdict}, tumour {100 * finding.suspicion:.0f} %"

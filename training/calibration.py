@@ -1,0 +1,174 @@
+"""Fit temperature and prediction sets on out-of-fold predictions, and measure what they are worth.
+
+What is measured is measured across folds: fitted on four, tested on the fifth, whose patients are in none of the four.
+What is written for use is fitted on all five.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from brain_tumor.calibration import LEVELS, Bin, Calibration
+from brain_tumor.labels import CLASS_NAMES
+from training.evaluation import Predictions
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How well scores say how often they are right.
+
+    Attributes:
+        ece: expected calibration error over BINS bins of equal size, a fraction.
+        brier: mean squared distance of probabilities and truth over the four classes, 0 to 2.
+        loss: mean cross-entropy, nats.
+    """
+
+    ece: float
+    brier: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Prediction sets at one nominal level, on slices of patients not seen.
+
+    Attributes:
+        covered: share of the sets that hold the true class.
+        size: mean number of classes in a set.
+        classes: the same two for slices of each class, by class name.
+    """
+
+    level: float
+    covered: float
+    size: float
+    classes: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Across folds: scores as they are and calibrated, and the sets at each of LEVELS."""
+
+    n: int
+    raw: Reliability
+    calibrated: Reliability
+    coverage: tuple[Coverage, ...]
+    bins: tuple[Bin, ...]
+
+
+def fit(predictions: Predictions) -> Calibration:
+    """Temperature by likelihood, thresholds by class, bins of equal size."""
+    temperature = fit_temperature(predictions.logits, predictions.labels)
+    probabilities = softmax(predictions.logits / temperature, axis=1)
+    return Calibration(
+        temperature=round(temperature, 4),
+        thresholds=tuple(fit_thresholds(probabilities, predictions.labels, level) for level in LEVELS),
+        bins=fit_bins(probabilities, predictions.labels),
+        n=len(predictions.labels),
+    )
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature with the smallest cross-entropy, between 0.05 and 20 (Guo et al. 2017, arXiv:1706.04599)."""
+
+    def loss(log_temperature: float) -> float:
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels].mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log((0.05, 20)), method="bounded").x))
+
+
+def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, level: float) -> tuple[float, ...]:
+    """For each class the probability that a share `level` of its slices reaches, with the finite-sample correction.
+
+    A class with too few slices for the level gets 0: it is in every set.
+    """
+    thresholds = []
+    for index in range(len(CLASS_NAMES)):
+        own = np.sort(probabilities[labels == index, index])
+        # Of n exchangeable slices and a new one, the new one is below the k-th smallest with probability k / (n + 1).
+        k = int(np.floor((1 - level) * (len(own) + 1)))
+        thresholds.append(round(float(own[k - 1]), 6) if k else 0.0)
+    return tuple(thresholds)
+
+
+def fit_bins(probabilities: np.ndarray, labels: np.ndarray, count: int = BINS) -> tuple[Bin, ...]:
+    """Equally many slices in each, by calibrated confidence; equal confidences are not torn apart."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    edges = np.unique(np.quantile(confidence, np.arange(1, count) / count).round(4))
+    edges = np.concatenate([[0.0], edges[(edges > 0) & (edges < 1)], [1.0]])
+    which = np.searchsorted(edges, confidence, side="right") - 1
+    which = which.clip(0, len(edges) - 2)
+    return tuple(
+        Bin(
+            low=float(edges[i]),
+            high=float(edges[i + 1]),
+            confidence=round(float(confidence[which == i].mean()), 6),
+            n=int((which == i).sum()),
+            right=int(right[which == i].sum()),
+        )
+        for i in range(len(edges) - 1)
+        if (which == i).any()
+    )
+
+
+def measure_across_folds(predictions: Predictions) -> Measured:
+    """Fit on the other folds, measure on each; ValueError if there are not two folds at least."""
+    folds = np.array([-1 if fold is None else fold for fold in predictions.folds])
+    if len(set(folds.tolist())) < 2:
+        raise ValueError("Calibration is measured across folds, and these predictions are of one fold or none.")
+    probabilities = np.zeros_like(predictions.logits)
+    sets = np.zeros((len(LEVELS), *predictions.logits.shape), dtype=bool)
+    for fold in set(folds.tolist()):
+        rest, here = folds != fold, folds == fold
+        temperature = fit_temperature(predictions.logits[rest], predictions.labels[rest])
+        probabilities[here] = softmax(predictions.logits[here] / temperature, axis=1)
+        others = softmax(predictions.logits[rest] / temperature, axis=1)
+        for i, level in enumerate(LEVELS):
+            sets[i, here] = probabilities[here] >= fit_thresholds(others, predictions.labels[rest], level)
+    # A set is never empty: the page would have nothing to say.
+    sets |= ~sets.any(axis=2, keepdims=True) & (probabilities == probabilities.max(axis=1, keepdims=True))
+    labels = predictions.labels
+    return Measured(
+        n=len(labels),
+        raw=reliability(predictions.probabilities, labels),
+        calibrated=reliability(probabilities, labels),
+        coverage=tuple(_coverage(level, chosen, labels) for level, chosen in zip(LEVELS, sets, strict=True)),
+        bins=fit_bins(probabilities, labels),
+    )
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
+    """Probabilities (N, 4) and true classes (N,)."""
+    bins = fit_bins(probabilities, labels)
+    truth = np.eye(probabilities.shape[1])[labels]
+    own = probabilities[np.arange(len(labels)), labels]
+    return Reliability(
+        ece=expected_calibration_error(bins),
+        brier=float(((probabilities - truth) ** 2).sum(axis=1).mean()),
+        loss=float(-np.log(own.clip(1e-12)).mean()),
+    )
+
+
+def expected_calibration_error(bins: Sequence[Bin]) -> float:
+    """Mean distance of confidence and share of right answers, weighted by size (Naeini et al. 2015)."""
+    return sum(abs(b.right - b.n * b.confidence) for b in bins) / sum(b.n for b in bins)
+
+
+def _coverage(level: float, chosen: np.ndarray, labels: np.ndarray) -> Coverage:
+    covered, size = chosen[np.arange(len(labels)), labels], chosen.sum(axis=1)
+    return Coverage(
+        level=level,
+        covered=float(covered.mean()),
+        size=float(size.mean()),
+        classes={
+            name: (float(covered[labels == i].mean()), float(size[labels == i].mean()))
+            for i, name in enumerate(CLASS_NAMES)
+            if (labels == i).any()
+        },
+    )

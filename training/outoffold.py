@@ -1,0 +1,146 @@
+"""The five patient-wise networks of a system, each asked about the fold that it was not trained on."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config
+from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.registry import get_spec
+from training.data import FIGSHARE, DataError
+from training.evaluation import Interval, Predictions, evaluation_folder, write_predictions
+from training.protocols import FOLDS, PATIENTWISE, patientwise_folds, read_groups
+from training.runs import run_folder
+
+CLUSTERS_FILE = Path(__file__).with_name("patients.csv")
+RESAMPLINGS = 2000
+TUMOURS = tuple(i for i, name in enumerate(CLASS_NAMES) if name in FIGSHARE.counts["images"])
+
+
+@dataclass(frozen=True)
+class PatientwiseMetrics:
+    """Out-of-fold accuracies, fractions, with 95 % bootstrap intervals over patients.
+
+    Attributes:
+        folds: those that were predicted.
+        tumour: of the slices with a tumour, those whose class has the largest logit of the three tumour classes:
+            comparable with networks that know no other class.
+        overall: of distinct slices, tumour or not, the four classes.
+        recall: of distinct slices of each class, the four classes.
+    """
+
+    folds: tuple[int, ...]
+    tumour_n: int
+    tumour: float
+    tumour_interval: Interval
+    overall_n: int
+    overall: float
+    overall_interval: Interval
+    recall: dict[str, float]
+
+
+def fold_checkpoints(system: str, runs: Path, recipe: str | None = None, seed: int = 0) -> dict[int, Checkpoint]:
+    """Fold -> the finished checkpoint that was not trained on it."""
+    recipe = recipe or get_spec(system).patientwise_recipe
+    folders = {fold: run_folder(runs, system, recipe, seed, fold) / "checkpoint" for fold in FOLDS}
+    return {
+        fold: Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
+        for fold, folder in folders.items()
+        if (folder / CONFIG_FILE).exists()
+    }
+
+
+def predict_folds(system: str, root: Path, runs: Path) -> Path:
+    """Write `weights/<system>/evaluation/patientwise.csv`, out of fold, for the folds that are trained.
+
+    Raises:
+        DataError: no fold is trained.
+    """
+    checkpoints = fold_checkpoints(system, runs)
+    if not checkpoints:
+        raise DataError(
+            f"No fold of {system} is trained in {runs}. Train each with "
+            f"`python -m training train {system} --protocol {PATIENTWISE} --fold 1`, 2, 3, 4 and 5."
+        )
+    parts = patientwise_folds(root).parts
+    path = evaluation_folder(system) / f"{PATIENTWISE}.csv"
+    write_predictions([(checkpoint, parts[fold]) for fold, checkpoint in checkpoints.items()], root, path)
+    return path
+
+
+def distinct(predictions: Predictions) -> Predictions:
+    """Without all but the first of each group of near-duplicates: 81 edits of one slice are one piece of evidence."""
+    groups, seen, kept = read_groups(), set(), []
+    for image in predictions.images:
+        group = groups[image].group if image in groups else image
+        if group not in seen:
+            seen.add(group)
+            kept.append(image)
+    return predictions.only(frozenset(kept))
+
+
+def patients(images: tuple[str, ...]) -> np.ndarray:
+    """A number per image, int (N,): the same for slices that are taken to be of one patient.
+
+    Of figshare's slices the patients are not published with the folds. `patients.csv` has stand-ins: as many clusters
+    of similar slices in each class and fold as the data set has patients there (see `training.patients`). Of the
+    notumor images nothing is known but which show the same slice: each of those is its own.
+    """
+    with open(CLUSTERS_FILE, newline="") as file:
+        known: dict[str, object] = {row["image"]: int(row["patient"]) for row in csv.DictReader(file)}
+    groups = read_groups()
+    keys = [known.get(image, f"group {groups[image].group}" if image in groups else image) for image in images]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
+
+
+def measure_patientwise(predictions: Predictions) -> PatientwiseMetrics:
+    """Accuracies of out-of-fold predictions."""
+    kept = distinct(predictions)
+    clusters = patients(kept.images)
+    tumour = np.isin(kept.labels, TUMOURS)
+    # Logits of the three tumour classes alone.
+    three = np.array(TUMOURS)[kept.logits[:, TUMOURS].argmax(axis=1)] == kept.labels
+    four = kept.predicted == kept.labels
+    return PatientwiseMetrics(
+        folds=tuple(sorted({fold for fold in kept.folds if fold is not None})),
+        tumour_n=int(tumour.sum()),
+        tumour=float(three[tumour].mean()),
+        tumour_interval=bootstrap(three[tumour], clusters[tumour]),
+        overall_n=len(four),
+        overall=float(four.mean()),
+        overall_interval=bootstrap(four, clusters),
+        recall={name: float(four[kept.labels == i].mean()) for i, name in enumerate(CLASS_NAMES)},
+    )
+
+
+def bootstrap(values: np.ndarray, clusters: np.ndarray) -> Interval:
+    """95 % percentile interval of the mean of values (N,) over resamplings of whole clusters (Field and Welsh 2007)."""
+    totals: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for value, cluster in zip(values, clusters, strict=True):
+        totals[cluster][0] += float(value)
+        totals[cluster][1] += 1
+    sums = np.array(list(totals.values()))
+    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLINGS, len(sums)))
+    resampled = sums[drawn].sum(axis=1)
+    low, high = np.quantile(resampled[:, 0] / resampled[:, 1], (0.025, 0.975))
+    return float(low), float(high)
+
+
+def ensemble(parts: list[Predictions]) -> Predictions:
+    """Mean log-probabilities of several systems on the images that all of them predicted."""
+    common = set(parts[0].images).intersection(*(part.images for part in parts[1:]))
+    order = {image: i for i, image in enumerate(image for image in parts[0].images if image in common)}
+    logits = np.zeros((len(order), len(CLASS_NAMES)))
+    for part in parts:
+        log_probabilities = np.log(part.probabilities.clip(1e-12))
+        for image, row in zip(part.images, log_probabilities, strict=True):
+            if image in order:
+                logits[order[image]] += row / len(parts)
+    first = parts[0].only(common)
+    return Predictions(first.images, first.labels, first.folds, logits)

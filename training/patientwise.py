@@ -1,0 +1,233 @@
+"""All that out-of-fold predictions say, as files, figures and tables: computed from `patientwise.csv`, nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from brain_tumor.calibration import CALIBRATION_FILE
+from brain_tumor.checkpoints import weights_folder
+from brain_tumor.labels import LABELS
+from brain_tumor.registry import get_spec
+from training import calibration
+from training.evaluation import (
+    DASH,
+    Predictions,
+    evaluation_folder,
+    percent,
+    read_predictions,
+    systems_with_weights,
+    table,
+    wilson,
+)
+from training.outoffold import PatientwiseMetrics, distinct, ensemble, measure_patientwise
+from training.protocols import FOLDS, PATIENTWISE
+from training.selective import SHARES, Selective, decided, selective
+
+# Five-fold results on the same folds, all from ImageNet weights, as stated by their authors.
+PUBLISHED = (("DenseNet-121", 0.9533), ("ResNet-50", 0.9465), ("EfficientNet-B0", 0.9373))
+
+
+@dataclass(frozen=True)
+class Believed:
+    """One system on patients that it was not trained on."""
+
+    system: str
+    predictions: Predictions
+    metrics: PatientwiseMetrics
+    calibration: calibration.Measured
+    selective: Selective
+
+    @property
+    def complete(self) -> bool:
+        """All five folds are there."""
+        return self.metrics.folds == FOLDS
+
+
+def believed() -> dict[str, Believed]:
+    """The systems with a checkpoint and out-of-fold predictions of two folds at least, by name."""
+    found = {}
+    for system in systems_with_weights():
+        path = evaluation_folder(system) / f"{PATIENTWISE}.csv"
+        if path.exists():
+            predictions = distinct(read_predictions(path))
+            if len({fold for fold in predictions.folds if fold is not None}) > 1:
+                found[system] = Believed(
+                    system,
+                    predictions,
+                    measure_patientwise(predictions),
+                    calibration.measure_across_folds(predictions),
+                    selective(predictions),
+                )
+    return found
+
+
+def texts(found: Mapping[str, Believed]) -> dict[Path, str]:
+    """calibration.json, which the app reads, and patientwise.json, of every system."""
+    written = {}
+    for system, one in found.items():
+        written[weights_folder() / system / CALIBRATION_FILE] = calibration.fit(one.predictions).to_json()
+        written[evaluation_folder(system) / f"{PATIENTWISE}.json"] = _json(one)
+    return written
+
+
+def _json(one: Believed) -> str:
+    content: dict[str, Any] = asdict(one.metrics) | {
+        "calibration": asdict(one.calibration),
+        "selective": {f"{share:g}": one.selective.accuracy(share) for share in SHARES},
+    }
+    return json.dumps(json.loads(json.dumps(content), parse_float=lambda text: round(float(text), 6)), indent=1) + "\n"
+
+
+def accuracy_table(found: Mapping[str, Believed]) -> str:
+    """Markdown: accuracies on patients not seen, with intervals over patients, beside what others reported."""
+    header = ["system", "folds", "three tumours (95 % interval)", "n", "four classes (95 % interval)", "n"]
+    rows = [_accuracy_row(get_spec(one.system).title, one.metrics) for one in found.values()]
+    if len(found) > 1:
+        together = ensemble([one.predictions for one in found.values()])
+        rows.append(_accuracy_row(f"all {len(found)} together", measure_patientwise(together)))
+    rows += [
+        [f"{name}, ImageNet weights, as reported by others", "5", percent(value), DASH, DASH, DASH]
+        for name, value in PUBLISHED
+    ]
+    return table(header, rows)
+
+
+def _accuracy_row(title: str, metrics: PatientwiseMetrics) -> list[str]:
+    return [
+        title,
+        str(len(metrics.folds)),
+        percent(metrics.tumour, metrics.tumour_interval),
+        f"{metrics.tumour_n:,}",
+        percent(metrics.overall, metrics.overall_interval),
+        f"{metrics.overall_n:,}",
+    ]
+
+
+def calibration_table(found: Mapping[str, Believed]) -> str:
+    """Markdown: how far scores can be taken at their word, before and after the temperature."""
+    header = ["system", "calibration error as is", "calibrated", "Brier score as is", "calibrated", "n"]
+    rows = [
+        [
+            get_spec(one.system).title,
+            percent(one.calibration.raw.ece),
+            percent(one.calibration.calibrated.ece),
+            f"{one.calibration.raw.brier:.3f}",
+            f"{one.calibration.calibrated.brier:.3f}",
+            f"{one.calibration.n:,}",
+        ]
+        for one in found.values()
+    ]
+    return table(header, rows)
+
+
+def sets_table(found: Mapping[str, Believed]) -> str:
+    """Markdown: measured coverage and mean size of the prediction sets, over all and within each class."""
+    header = ["system", "nominal", "coverage", "mean size", *(f"{label.text}: coverage, size" for label in LABELS)]
+    rows = [
+        [
+            get_spec(one.system).title,
+            f"{coverage.level:.0%}".replace("%", " %"),
+            percent(coverage.covered),
+            f"{coverage.size:.2f}",
+            *(
+                f"{percent(coverage.classes[label.name][0])}, {coverage.classes[label.name][1]:.2f}"
+                if label.name in coverage.classes
+                else DASH
+                for label in LABELS
+            ),
+        ]
+        for one in found.values()
+        for coverage in one.calibration.coverage
+    ]
+    return table(header, rows)
+
+
+def selective_table(found: Mapping[str, Believed]) -> str:
+    """Markdown: accuracy among the surest shares of the slices, and of the consensus where it decides."""
+    header = ["system", *(f"surest {share:.0%}".replace("%", " %") for share in SHARES)]
+    rows = [
+        [get_spec(one.system).title, *(percent(one.selective.accuracy(share)) for share in SHARES)]
+        for one in found.values()
+    ]
+    if len(found) < 2:
+        return table(header, rows)
+    verdicts, ranked = decided({one.system: one.predictions for one in found.values()})
+    rows.append(["consensus", *(percent(ranked.accuracy(share)) for share in SHARES)])
+    others = (
+        ""
+        if verdicts.undecided_accuracy is None
+        else (
+            f" Of the others, called uncertain, its most probable class is right in {percent(verdicts.undecided_accuracy)}."
+        )
+    )
+    sentence = (
+        f"The consensus of {' and '.join(get_spec(name).title for name in found)} names a class for "
+        f"{percent(verdicts.share)} of {verdicts.n:,} slices and is right in "
+        f"{percent(verdicts.accuracy, verdicts.interval)} of these.{others}"
+    )
+    return f"{table(header, rows)}\n\n{sentence}"
+
+
+def drawings(found: Mapping[str, Believed], folder: Path) -> dict[Path, tuple[partial[Figure], str]]:
+    """Figure file -> what draws it, and the text that it shows the content of; `folder` takes those of all systems."""
+    drawn = {}
+    for system, one in found.items():
+        title = f"{get_spec(system).title}, patients not seen, n = {one.calibration.n:,}"
+        source = repr(one.calibration.bins) + title
+        drawn[evaluation_folder(system) / "reliability.png"] = (partial(reliability_figure, one, title), source)
+    if found:
+        source = repr([(name, one.selective.confidence.sum(), one.metrics) for name, one in found.items()])
+        drawn[folder / "selective.png"] = (partial(selective_figure, found), source)
+    return drawn
+
+
+def reliability_figure(one: Believed, title: str) -> Figure:
+    """Share of right answers against calibrated confidence, with Wilson intervals, beside the diagonal."""
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0.25, 1], [0.25, 1], color="0.6", linestyle="--", label="as sure as right")
+    bins = one.calibration.bins
+    shares = [b.right / b.n for b in bins]
+    intervals = [wilson(b.right, b.n) for b in bins]
+    low = [share - interval[0] for share, interval in zip(shares, intervals, strict=True)]
+    high = [interval[1] - share for share, interval in zip(shares, intervals, strict=True)]
+    axes.errorbar(
+        [b.confidence for b in bins], shares, yerr=[low, high], fmt="o", color="#0f766e", capsize=3, label="measured"
+    )
+    axes.set(
+        xlabel="calibrated probability of the answer",
+        ylabel="share of right answers (95 % interval)",
+        xlim=(0.25, 1.01),
+        ylim=(0, 1.02),
+    )
+    axes.set_title(f"{title}\ncalibration error {percent(one.calibration.calibrated.ece)}", fontsize=10)
+    axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+def selective_figure(found: Mapping[str, Believed]) -> Figure:
+    """Accuracy among the answered slices against the share that is answered, the surest first."""
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    styles = ("-", "--", "-.", ":")
+    for (system, one), style in zip(found.items(), styles, strict=False):
+        share, accuracy = one.selective.curve()
+        kept = share > 0.1
+        axes.plot(share[kept], accuracy[kept], style, label=f"{get_spec(system).title}, n = {len(share):,}")
+    if len(found) > 1:
+        verdicts, ranked = decided({one.system: one.predictions for one in found.values()})
+        share, accuracy = ranked.curve()
+        axes.plot(share[share > 0.1], accuracy[share > 0.1], color="black", label=f"consensus, n = {verdicts.n:,}")
+        axes.plot(verdicts.share, verdicts.accuracy, "k*", markersize=12, label="where the consensus names a class")
+    axes.set(xlabel="share of slices answered, the surest first", ylabel="accuracy among them", xlim=(0.1, 1))
+    axes.set_title("Patients not seen: what silence gains", fontsize=10)
+    axes.grid(color="0.9")
+    axes.legend(frameon=False)
+    return figure
