@@ -76,12 +76,12 @@ class Prediction:
             "model": self.model,
             "predicted_class": self.predicted_class,
             "probabilities": rounded(self.probabilities),
+            "milliseconds": round(self.milliseconds, 2),
             "calibrated_probabilities": self.calibrated_probabilities and rounded(self.calibrated_probabilities),
             "prediction_set": self.prediction_set and list(self.prediction_set),
             "in_distribution": self.in_distribution,
             "refusal_reason": self.refusal_reason,
             "seen_in_training": self.seen_in_training,
-            "milliseconds": round(self.milliseconds, 2),
         }
 
 

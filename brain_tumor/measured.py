@@ -463,11 +463,9 @@ def _read_logits(path: Path) -> tuple[np.ndarray, np.ndarray]:
         labels = np.array([class_index(row["label"]) for row in rows])
         logits = np.array([[float(row[f"logit_{name}"]) for name in CLASS_NAMES] for row in rows])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error!r}). Make it anew with `python -m training evaluate`."
-        ) from None
+        raise ValueError(f"{path} cannot be read ({error!r}). Run `python -m training evaluate`.") from None
     if not rows:
-        raise ValueError(f"{path} has no predictions. Make it anew with `python -m training evaluate`.")
+        raise ValueError(f"{path} has no predictions. Run `python -m training evaluate`.")
     return labels, logits
 
 

@@ -50,7 +50,12 @@ def upload(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     (folder / "slice without extension").write_bytes(encoded(dataset(pixels)))
     frames = head((40, 40, 4)).transpose(2, 1, 0)
     (folder / "frames.dcm").write_bytes(encoded(dataset(frames)))
-    return [zipped, folder / "slice without extension", folder / "frames.dcm", archive(folder / "none.zip", {})]
+    return [
+        zipped,
+        folder / "slice without extension",
+        folder / "frames.dcm",
+        archive(folder / "none.zip", {"__MACOSX/1.png": b"clutter"}),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +196,25 @@ def test_csv_holds_every_row_and_is_no_program():
     assert float(lines[0]["probability_glioma"]) == 0.9 and float(lines[0]["uncertainty"]) == pytest.approx(0.1)
     assert lines[7]["why"] == "It is empty." and lines[7]["verdict"] == UNREADABLE
     assert lines[8]["verdict"] == REFUSED
+
+
+def test_the_endpoint_answers_files_and_archives(tmp_path, upload, monkeypatch):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    from brain_tumor.ui import page
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    demo = page.build()
+    demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **page.launch_options())
+    try:
+        client = Client(demo.local_url, verbose=False)
+        files = [handle_file(path) for path in upload[1:3]]
+        answered, refused = client.predict(files=files, models=NAMES[:1], api_name="/classify_many")
+        with pytest.raises(AppError, match="No file was sent"):
+            client.predict(files=[], api_name="/classify_many")
+    finally:
+        demo.close()
+    assert [answer["model"] for answer in answered["answers"]] == NAMES[:1]
+    assert answered["consensus"]["verdict"] in (*CLASS_NAMES, UNCERTAIN, REFUSED) and answered["problem"] is None
+    assert refused["answers"] == [] and "4 slices" in refused["problem"] and refused["uncertainty"] is None

@@ -16,6 +16,7 @@ import brain_tumor
 from brain_tumor.catalogue import list_models
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.registry import MODELS
+from brain_tumor.trust import REFUSED, UNCERTAIN
 
 ROOT = Path(__file__).resolve().parents[1]
 AVAILABLE = list_models(available_only=True)
@@ -66,14 +67,24 @@ def test_json_is_one_line_per_image_and_model_in_the_order_asked_for(good):
     result = run("classify", *good, "--model", *names, names[0], "--json")
     assert result.returncode == 0 and result.stderr == ""
     lines = records(result)
-    assert [(line["image"], line["model"]) for line in lines] == [(str(p), name) for p in good for name in names]
+    asked = [*names, "consensus"]
+    assert [(line["image"], line["model"]) for line in lines] == [(str(p), name) for p in good for name in asked]
     for line in lines:
+        if line["model"] == "consensus":
+            assert line["verdict"] in (*CLASS_NAMES, UNCERTAIN, REFUSED)
+            assert line["why"].endswith(".")
+            continue
         assert list(line)[:5] == ["image", "model", "predicted_class", "probabilities", "milliseconds"]
         assert list(line["probabilities"]) == list(CLASS_NAMES)
         assert line["predicted_class"] == max(line["probabilities"], key=line["probabilities"].get)
         assert line["milliseconds"] > 0
         (expected,) = brain_tumor.classify(line["image"], [line["model"]])
         assert line["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+        assert line["calibrated_probabilities"] == pytest.approx(expected.calibrated_probabilities, abs=1e-4)
+        assert line["prediction_set"] == list(expected.prediction_set)
+        assert line["in_distribution"] is expected.in_distribution
+        assert line["in_distribution"] is (line["refusal_reason"] is None)
+        assert line["seen_in_training"] is expected.seen_in_training
 
 
 def test_bad_files_in_a_folder_are_named_and_the_others_answered(folder):
@@ -94,11 +105,13 @@ def test_text_and_overlays_of_the_offered_models(good, tmp_path):
     assert result.returncode == 0 and result.stderr == ""
     header, *rows = result.stdout.splitlines()
     assert all(name in header for name in CLASS_NAMES)
-    assert len(rows) == len(good) * len(OFFERED)
-    for row, (path, name) in zip(rows, [(path, name) for path in good for name in OFFERED], strict=True):
-        (expected,) = brain_tumor.classify(path, [name])
-        assert str(path)[-20:] in row and name in row and DISPLAY_TEXT[expected.predicted_class] in row
-        assert f"{expected.probabilities['glioma']:.1%}"[:-2] in row
+    asked = [(path, name) for path in good for name in [*OFFERED, "consensus"]]
+    for row, (path, name) in zip(rows, asked, strict=True):
+        assert str(path)[-20:] in row and name in row
+        if name != "consensus":
+            (expected,) = brain_tumor.classify(path, [name])
+            assert DISPLAY_TEXT[expected.predicted_class] in row
+            assert f"{expected.best_probabilities['glioma']:.1%}"[:-2] in row
     # Both slices are called a.png: neither overwrites the other.
     sizes = {"a": (300, 200), "a-2": (256, 256)}
     assert sorted(p.name for p in overlays.iterdir()) == sorted(f"{s}_{n}.png" for s in sizes for n in OFFERED)
@@ -112,7 +125,7 @@ def test_text_and_overlays_of_the_offered_models(good, tmp_path):
 def test_all_asks_every_model_that_can_be_loaded(good):
     result = run("classify", good[0], "--model", "all", "--json")
     assert result.returncode == 0
-    assert [line["model"] for line in records(result)] == NAMES
+    assert [line["model"] for line in records(result)] == [*NAMES, "consensus"]
 
 
 def test_an_unknown_model_is_answered_with_those_that_exist(good):

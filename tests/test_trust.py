@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES
-from brain_tumor.trust import agreement
+from brain_tumor.trust import MIN_OVERLAP, REFUSED, UNCERTAIN, agreement, consensus
 
 
 def answers(*classes: str) -> list[Prediction]:
@@ -80,3 +82,71 @@ def test_one_answer_agrees_with_itself():
 def test_no_answers_are_refused():
     with pytest.raises(ValueError, match="No predictions"):
         agreement([])
+
+
+def answer(model: str, predicted: str, others: tuple[str, ...] = (), **fields) -> Prediction:
+    """A calibrated answer that cannot rule `others` out."""
+    (prediction,) = answers(predicted)
+    calibrated = {name: 0.7 if name == predicted else 0.1 for name in CLASS_NAMES}
+    chosen = (predicted, *others)
+    return replace(prediction, model=model, calibrated_probabilities=calibrated, prediction_set=chosen, **fields)
+
+
+def test_models_that_agree_name_the_class():
+    found = consensus([answer("cnn_v4", "glioma"), answer("resnet18", "glioma")], overlap=0.5)
+    assert (found.verdict, found.why) == ("glioma", "Both models agree.")
+    assert found.probability == pytest.approx(0.7)
+    assert found.prediction_set == ("glioma",)
+
+
+def test_a_model_that_rules_the_class_out_makes_it_uncertain_and_is_named():
+    found = consensus(
+        [answer("cnn_v4", "glioma"), answer("resnet18", "glioma"), answer("resnet50", "meningioma")], overlap=0.5
+    )
+    assert found.verdict == UNCERTAIN
+    assert found.leading == "glioma"
+    assert "ResNet-50 says meningioma" in found.why
+    assert found.prediction_set == ("glioma", "meningioma")
+
+
+def test_an_unsure_dissenter_does_not_decide():
+    unsure = answer("resnet50", "meningioma", ("glioma",))
+    found = consensus([answer("cnn_v4", "glioma"), answer("resnet18", "glioma"), unsure], overlap=0.5)
+    assert found.verdict == "glioma"
+    assert "2 of 3" in found.why
+    assert "ResNet-50" in found.why
+
+
+def test_two_classes_that_remain_are_both_named():
+    found = consensus([answer(name, "glioma", ("meningioma",)) for name in ("cnn_v4", "resnet18")], overlap=0.5)
+    assert found.verdict == UNCERTAIN
+    assert "Glioma or meningioma" in found.why
+
+
+def test_models_that_look_at_different_places_are_not_believed():
+    both = [answer("cnn_v4", "pituitary"), answer("resnet18", "pituitary")]
+    assert consensus(both, overlap=MIN_OVERLAP / 2).verdict == UNCERTAIN
+    assert consensus(both, overlap=2 * MIN_OVERLAP).verdict == "pituitary"
+    # What is nowhere can be seen anywhere.
+    nothing = [answer("cnn_v4", "notumor"), answer("resnet18", "notumor")]
+    assert consensus(nothing, overlap=MIN_OVERLAP / 2).verdict == "notumor"
+
+
+def test_a_picture_that_half_of_the_models_refuse_is_refused_with_the_reason():
+    reason = "This picture is in colour; MRI slices are grey."
+    refused = answer("cnn_v4", "glioma", refusal_reason=reason)
+    found = consensus([refused, answer("resnet18", "glioma")])
+    assert (found.verdict, found.why) == (REFUSED, reason)
+    assert consensus([refused, answer("resnet18", "glioma"), answer("resnet50", "glioma")]).verdict == "glioma"
+
+
+def test_memory_is_said_to_be_memory():
+    found = consensus([answer("cnn_v4", "glioma", seen_in_training=True), answer("resnet18", "glioma")])
+    assert found.seen_by == ("cnn_v4",)
+    assert found.to_json()["seen_in_training"] == ["cnn_v4"]
+
+
+def test_one_model_alone_is_called_alone():
+    found = consensus([answer("resnet18", "notumor")])
+    assert found.verdict == "notumor"
+    assert "One model" in found.why

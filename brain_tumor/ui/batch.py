@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -32,7 +33,7 @@ QUEUE = {"concurrency_id": "batch", "concurrency_limit": 1}
 PAGE_ROWS = 100
 """Rows in the browser at a time: more of them make phones slow."""
 
-_ORDERS = [("least certain first", BY_UNCERTAINTY), ("as uploaded", AS_UPLOADED), ("by name", BY_NAME)]
+_ORDERS = [("least certain", BY_UNCERTAINTY), ("as uploaded", AS_UPLOADED), ("by name", BY_NAME)]
 _EVERYTHING = ""
 _FILTERS = [
     ("everything", _EVERYTHING),
@@ -41,14 +42,30 @@ _FILTERS = [
     ("could not be read", UNREADABLE),
 ]
 
-# A press on a row opens it: its button by keyboard, anything in it by mouse.
+# A press on a row opens it: its button by keyboard, anything in it by mouse. Who comes back finds the row again.
 _PRESS = """
+let left = null;
 element.addEventListener("click", (event) => {
   const row = event.target.closest("tr[data-row]");
   const copying = !event.target.closest("button") && window.getSelection().toString();
-  if (row && !copying) trigger("select", { row: Number(row.dataset.row) });
+  if (!row || copying) return;
+  left = { row: row.dataset.row, top: window.scrollY };
+  trigger("select", { row: Number(row.dataset.row) });
 });
+// Without a size while another tab is shown.
+let away = false;
+new ResizeObserver(() => {
+  if (element.offsetParent && away && left) {
+    const button = element.querySelector(`tr[data-row="${left.row}"] button`);
+    if (button) button.focus({ preventScroll: true });
+    window.scrollTo(0, left.top);
+    left = null;
+  }
+  away = !element.offsetParent;
+}).observe(element);
 """
+_TO_TOP = "() => window.scrollTo(0, 0)"
+_TO_TABLE = """() => document.querySelector("#many-view").scrollIntoView()"""
 
 # Made in the browser: a file on the server would be deleted before a visitor who reads the table comes for it.
 _SAVE = """(text) => {
@@ -101,6 +118,7 @@ def build(first: First, tabs: gr.Tabs) -> None:
     with gr.Row(elem_id="many-pages", visible=False) as pages:
         back = gr.Button("Previous rows", elem_id="many-back", size="sm")
         forth = gr.Button("Next rows", elem_id="many-forth", size="sm")
+    gr.HTML(html.notice(), elem_id="many-notice")
     download = gr.Textbox(visible="hidden", elem_id="many-download", show_label=False)
     session = gr.State(None, time_to_live=classify.SESSION_SECONDS, delete_callback=_close)
 
@@ -115,8 +133,8 @@ def build(first: First, tabs: gr.Tabs) -> None:
     forget.click(_forget, session, [session, *shown], show_progress="hidden", **private)
     look = {"show_progress": "hidden", "trigger_mode": "always_last", **private}
     gr.on([order.input, show.input, text.input], _look, [session, order, show, text], shown, **look)
-    back.click(lambda session: _turn(session, -1), session, shown, **look)
-    forth.click(lambda session: _turn(session, 1), session, shown, **look)
+    for button, by in ((back, -1), (forth, 1)):
+        button.click(partial(_turn, by=by), session, shown, **look).then(None, js=_TO_TABLE, **private)
     for button, write in ((as_csv, _csv), (as_json, _json_lines)):
         # Emptied afterwards, so that megabytes do not stay on the page.
         button.click(write, session, download, show_progress="hidden", **private).then(
@@ -130,7 +148,7 @@ def build(first: First, tabs: gr.Tabs) -> None:
         trigger_mode="always_last",
         **private,
         **classify.QUEUE,
-    )
+    ).success(None, js=_TO_TOP, **private)
     _endpoint()
 
 
@@ -313,9 +331,11 @@ def _slices(n: int) -> str:
 
 
 def _duration(seconds: float) -> str:
+    """Without a line break between number and unit."""
     if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds >= 570 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+        return f"{max(1, round(seconds))}\u00a0s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}\u00a0min" if minutes >= 10 else f"{minutes}\u00a0min {rest}\u00a0s"
 
 
 def _table(session: Session, rows: list[Row]) -> str:

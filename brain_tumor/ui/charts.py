@@ -16,7 +16,7 @@ Interval = tuple[float, float]
 DASHES = ("", "8 4", "2 3", "9 3 2 3")
 WIDTH = 400
 # Where text ends and drawing begins.
-LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 50, 20, 28, 44
 ROW, GAP = 15, 12
 CELL = 74
 
@@ -93,6 +93,7 @@ def xy(
     table: Table,
     diagonal: bool = False,
     stretches: Sequence[tuple[float, str]] = (),
+    above: bool = False,
 ) -> str:
     """Lines and points in a plane.
 
@@ -100,6 +101,7 @@ def xy(
         note: what a reader must know: n, what intervals are.
         diagonal: draw where x and y are equal.
         stretches: places on the x axis where something begins, and what.
+        above: write that at the upper edge, not at the lower one.
     """
     height = 300
     wide, high = WIDTH - LEFT - RIGHT, height - TOP - BOTTOM
@@ -113,9 +115,10 @@ def xy(
         parts.append(_path([at(low, low), at(up, up)], "diagonal", ""))
     for start, name in stretches:
         px, _ = at(start, y.low)
+        edge, anchor = (TOP + 4, "end") if above else (TOP + high - 6, "start")
         parts.append(
             f'<line class="stretch" x1="{px:.1f}" x2="{px:.1f}" y1="{TOP}" y2="{TOP + high}"/>'
-            f'<text class="stretch" transform="translate({px + 11:.1f} {TOP + high - 6}) rotate(-90)">'
+            f'<text class="stretch" transform="translate({px + 11:.1f} {edge}) rotate(-90)" text-anchor="{anchor}">'
             f"{escape(name)}</text>"
         )
     for one in series:
@@ -133,7 +136,15 @@ def xy(
                 labels.append((px, py, mark.label))
     parts.append(_labels(labels))
     shown = series if len(series) > 1 else ()
-    return _figure(title, note, "".join(parts), WIDTH, height, _legend((one.name, one.look) for one in shown), table)
+    return _figure(
+        title,
+        note,
+        "".join(parts),
+        WIDTH,
+        height,
+        _legend((one.name, one.look, bool(one.line)) for one in shown),
+        table,
+    )
 
 
 def rows(
@@ -143,11 +154,17 @@ def rows(
     names: Sequence[tuple[str, int]],
     axis: Axis,
     table: Table,
-    left: int = 150,
+    left: int = 165,
 ) -> str:
-    """Dots with intervals, a row per thing that is compared; `names` explains the looks, `left` is the room for text."""
-    wide = WIDTH - left - RIGHT - 8
-    y, parts = TOP, []
+    """Dots with intervals, a row per thing that is compared.
+
+    Args:
+        names: what the looks stand for.
+        left: room for the names of the rows.
+    """
+    wide = WIDTH - left - RIGHT
+    top = 8
+    y, parts = top, []
     for name, dots in content:
         tall = ROW * max(1, len(dots))
         middle = y + tall / 2
@@ -165,12 +182,20 @@ def rows(
     for tick in axis.ticks:
         px = left + wide * axis.place(tick)
         ticks.append(
-            f'<line class="grid" x1="{px:.1f}" x2="{px:.1f}" y1="{TOP}" y2="{y - GAP / 2:.1f}"/>'
+            f'<line class="grid" x1="{px:.1f}" x2="{px:.1f}" y1="{top}" y2="{y - GAP / 2:.1f}"/>'
             f'<text x="{px:.1f}" y="{y + 10}" text-anchor="middle">{escape(axis.text(tick))}</text>'
         )
     label = f'<text x="{left + wide / 2:.1f}" y="{y + 28}" text-anchor="middle">{escape(axis.label)}</text>'
     drawn = "".join([*ticks, *parts, label])
-    return _figure(title, note, drawn, WIDTH, round(y + 36), _legend(names if len(names) > 1 else ()), table)
+    return _figure(
+        title,
+        note,
+        drawn,
+        WIDTH,
+        round(y + 36),
+        _legend((name, look, False) for name, look in (names if len(names) > 1 else ())),
+        table,
+    )
 
 
 def matrix(title: str, note: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -198,7 +223,8 @@ def matrix(title: str, note: str, names: Sequence[str], counts: Sequence[Sequenc
                 f'style="fill-opacity:{0.04 + 0.3 * share:.3f}"/>'
                 f'<rect class="bar" x="{x + 9}" y="{y + 58}" width="{(CELL - 18) * share:.1f}" height="6" rx="2"/>'
                 f'<text class="count" x="{x + CELL / 2:.0f}" y="{y + 29}" text-anchor="middle">{count:,}</text>'
-                f'<text x="{x + CELL / 2:.0f}" y="{y + 47}" text-anchor="middle">{100 * share:.1f} %</text></g>'
+                f'<text class="row" x="{x + CELL / 2:.0f}" y="{y + 47}" text-anchor="middle">{100 * share:.1f} %</text>'
+                "</g>"
             )
     width, height = left + CELL * len(names) + 6, top + CELL * len(names) + 4
     table = Table(
@@ -222,6 +248,7 @@ def _grid(x: Axis, y: Axis, height: int) -> str:
             f'<line class="grid" x1="{LEFT}" x2="{LEFT + wide}" y1="{py:.1f}" y2="{py:.1f}"/>'
             f'<text x="{LEFT - 6}" y="{py + 4:.1f}" text-anchor="end">{escape(y.text(tick))}</text>'
         )
+    parts.append(f'<text x="0" y="13">{escape(y.label)}</text>')
     parts.append(f'<text x="{LEFT + wide / 2:.0f}" y="{height - 8}" text-anchor="middle">{escape(x.label)}</text>')
     return "".join(parts)
 
@@ -233,9 +260,8 @@ def _labels(labels: Sequence[tuple[float, float, str]]) -> str:
         lowest = max(py + 4, lowest + 13)
         # Where there is more room.
         beside = (px - 9, "end") if px > WIDTH / 2 else (px + 9, "start")
-        drawn.append(
-            f'<text class="row" x="{beside[0]:.1f}" y="{lowest:.1f}" text-anchor="{beside[1]}">{escape(text)}</text>'
-        )
+        place = f'x="{beside[0]:.1f}" y="{lowest:.1f}" text-anchor="{beside[1]}"'
+        drawn.append(f'<text class="name" {place}>{escape(text)}</text>')
     return "".join(drawn)
 
 
@@ -260,19 +286,20 @@ def _shape(x: float, y: float, look: int) -> str:
     return f'<path class="hollow" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"/>'
 
 
-def _legend(names: Iterable[tuple[str, int]]) -> str:
-    items = "".join(
-        f'<li><svg viewBox="0 0 34 14" width="34" height="14" aria-hidden="true">'
-        f"{_path([(0, 7), (34, 7)], f'line s{look}', '', DASHES[look])}"
-        f'<g class="mark s{look}">{_shape(17, 7, look)}</g></svg>{escape(name)}</li>'
-        for name, look in names
-    )
-    return f'<ul class="legend">{items}</ul>' if items else ""
+def _legend(names: Iterable[tuple[str, int, bool]]) -> str:
+    """Name, look, and whether it is a line."""
+    items = []
+    for name, look, line in names:
+        sample = _path([(0, 7), (34, 7)], f"line s{look}", "", DASHES[look]) if line else ""
+        sample = sample or f'<g class="mark s{look}">{_shape(17, 7, look)}</g>'
+        drawn = f'<svg viewBox="0 0 34 14" width="34" height="14" aria-hidden="true">{sample}</svg>'
+        items.append(f"<li>{drawn}{escape(name)}</li>")
+    return f'<ul class="legend">{"".join(items)}</ul>' if items else ""
 
 
 def _figure(title: str, note: str, drawn: str, width: int, height: int, legend: str, table: Table) -> str:
     return (
-        f'<figure class="chart"><h4>{escape(title)}</h4>'
+        f'<figure class="chart"><h3>{escape(title)}</h3>'
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(f"{title}. {note}")}">{drawn}</svg>'
         f"{legend}<figcaption>{escape(note)}</figcaption>"
         f'<details><summary>As a table</summary><div class="scroll" tabindex="0" role="region" '

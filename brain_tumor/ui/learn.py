@@ -1,11 +1,366 @@
-"""For students: answer first, then see what the models said."""
+"""For students: answer first, then see what the models said; what each tumour is; and where the models went wrong."""
 
 from __future__ import annotations
 
-import gradio as gr
+import os
+import random
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
 
+import gradio as gr
+from PIL import Image
+
+from brain_tumor.catalogue import list_models
+from brain_tumor.checkpoints import CheckpointError
+from brain_tumor.examination import Examination
+from brain_tumor.explanation import Explanation, colored
+from brain_tumor.failures import Mistake, confident_mistakes, confusions
+from brain_tumor.images import ImageError, read_image
+from brain_tumor.labels import DISPLAY_TEXT, LABELS
+from brain_tumor.quiz import CONFIDENCES, Answer, Case, Quiz, kaggle_folder, list_cases, score, start
+from brain_tumor.registry import get_spec
+from brain_tumor.trust import either
+from brain_tumor.tumours import PAGES, Page
+from brain_tumor.ui import html
+from brain_tumor.ui.classify import QUEUE, SESSION_SECONDS
+
+SLICE_SIDE = 448
+GALLERY_SIZE = 8
+ALL = "all"
+
+_CONFIDENCE_TEXT = [(f"{c:.0%}".replace("%", " %") + (" (a guess)" if c == CONFIDENCES[0] else ""), c) for c in CONFIDENCES]
+
+# Pairs that are confused, and what a reader would look at.
+_LESSONS = {
+    frozenset(("glioma", "meningioma")): "Ask first: within the brain or outside it? A dural base, a cleft of fluid and "
+    "displaced cortex speak for outside; one slice may not show them.",
+    frozenset(("meningioma", "pituitary")): "Both enhance strongly at the skull base. Look for the gland itself: does the "
+    "mass arise from the sella, or sit beside it on the dura?",
+    frozenset(("glioma", "pituitary")): "Place decides: a mass of the sella is hardly ever a glioma of the hemisphere. A "
+    "network has no map of the brain; it has textures.",
+    frozenset(("glioma", "notumor")): "Faint, or without enhancement: the tumour may hardly show on this sequence. Or the "
+    "picture is of a kind that the network knows only from slices without tumour.",
+    frozenset(("meningioma", "notumor")): "Small, or as grey as the cortex: a meningioma without contrast is easily missed. "
+    "Follow the dura all the way round.",
+    frozenset(("notumor", "pituitary")): "The normal gland enhances too. Size, shape and the stalk tell a gland from a "
+    "tumour, and one slice seldom shows all three.",
+}
 
 
 def build() -> None:
     """Add the tab's content to the Blocks that are being built."""
-    gr.HTML("<p>Not there yet.</p>")
+    quiz = gr.State(None, time_to_live=SESSION_SECONDS)
+    hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
+    with gr.Tabs(elem_id="learn"):
+        with gr.Tab("Quiz", id="quiz", elem_id="learn-tab-quiz") as first:
+            with gr.Row(elem_id="learn-quiz"):
+                picture = gr.HTML(elem_id="learn-slice")
+                with gr.Column(elem_id="learn-ask"):
+                    said = gr.Radio([(label.text, label.name) for label in LABELS], label="What is it?", elem_id="learn-said")
+                    sure = gr.Radio(_CONFIDENCE_TEXT, label="How sure are you?", elem_id="learn-sure")
+                    with gr.Row(elem_id="learn-buttons"):
+                        commit = gr.Button("Commit", variant="primary", elem_id="learn-commit")
+                        onward = gr.Button("Next slice", variant="primary", elem_id="learn-next", visible=False)
+                        again = gr.Button("Restart", elem_id="learn-restart")
+                    tally = gr.HTML(elem_id="learn-score")
+                truth = gr.HTML(elem_id="learn-truth")
+        with gr.Tab("Tumour types", id="types", elem_id="learn-tab-types"):
+            which = gr.Radio(
+                [(label.text, label.name) for label in LABELS],
+                value=LABELS[0].name,
+                label="Class",
+                elem_id="learn-class",
+                show_label=False,
+            )
+            page = gr.HTML(_page(LABELS[0].name), elem_id="learn-page")
+        with gr.Tab("Instructive failures", id="failures", elem_id="learn-tab-failures") as wrong:
+            truly = gr.Radio(
+                [("All", ALL), *((label.text, label.name) for label in LABELS)],
+                value=ALL,
+                label="What it really is",
+                elem_id="learn-truly",
+            )
+            gallery = gr.HTML('<p class="loading" role="status">Opening the slices …</p>', elem_id="learn-gallery")
+
+    everything = [quiz, picture, said, sure, commit, onward, truth, tally]
+    _tab_of(quiz).select(_enter, quiz, everything, **hidden)
+    first.select(_enter, quiz, everything, **hidden)
+    commit.click(_commit, [quiz, said, sure], everything, **hidden)
+    onward.click(_next, quiz, everything, **hidden)
+    again.click(_restart, None, everything, **hidden)
+    which.change(_page, which, page, api_visibility="private", show_progress="hidden")
+    gr.on([wrong.select, truly.change], _gallery, truly, gallery, trigger_mode="always_last", **hidden)
+
+
+def _tab_of(block: gr.blocks.Block) -> gr.Tab:
+    """The tab that is being built, from anything in it."""
+    while not isinstance(block, gr.Tab):
+        block = block.parent
+    return block
+
+
+def _root() -> Path | None:
+    given = os.environ.get("BRAIN_TUMOR_DATA")
+    return Path(given) if given else None
+
+
+@cache
+def _cases(root: Path | None) -> tuple[Case, ...]:
+    return list_cases(root)
+
+
+def _enter(quiz: Quiz | None) -> tuple:
+    return _restart() if quiz is None else (gr.skip(),) * 8
+
+
+def _restart() -> tuple:
+    return _ask(start(_cases(_root()), random.randrange(2**32)))
+
+
+def _next(quiz: Quiz) -> tuple:
+    return _ask(quiz.next())
+
+
+def _ask(quiz: Quiz) -> tuple:
+    """The next slice that can be read, with nothing said about it yet."""
+    picture, ended = "", False
+    while not picture:
+        if quiz.case is None:
+            ended = True
+            picture = _ended(quiz)
+            break
+        try:
+            picture = _slice(_examine(quiz.case), quiz.case, "The slice")
+        except ImageError:
+            # A file that was deleted or is damaged: another one is asked about instead.
+            quiz = quiz.without(quiz.case)
+    return (
+        quiz,
+        picture,
+        gr.Radio(value=None, interactive=not ended),
+        gr.Radio(value=None, interactive=not ended),
+        gr.Button(visible=not ended),
+        gr.Button(visible=False),
+        "",
+        _tally(quiz),
+    )
+
+
+def _commit(quiz: Quiz | None, said: str | None, sure: float | None) -> tuple:
+    if quiz is None:
+        return _restart()
+    try:
+        # Checked before the models are asked.
+        quiz.answer(said, sure)
+        examination = _examine(quiz.case)
+        explanations = examination.answers([m.spec.name for m in list_models(available_only=True) if m.spec.offered])
+    except (ImageError, CheckpointError, ValueError) as error:
+        return (*[gr.skip()] * 6, f'<p class="ask" role="alert">{escape(str(error))}</p>', gr.skip())
+    quiz = quiz.answer(said, sure, [(e.prediction.model, e.prediction.predicted_class) for e in explanations])
+    answer = quiz.answers[-1]
+    return (
+        quiz,
+        _slice(examination, answer.case, "The slice with what is known of it", boxed=True),
+        gr.Radio(interactive=False),
+        gr.Radio(interactive=False),
+        gr.Button(visible=False),
+        gr.Button(visible=True),
+        _truth(examination, answer, explanations),
+        _tally(quiz),
+    )
+
+
+def _examine(case: Case) -> Examination:
+    return Examination(read_image(case.path), "slice")
+
+
+def _slice(examination: Examination, case: Case, label: str, boxed: bool = False) -> str:
+    slice_ = html.data_uri(_reduced(examination.image, SLICE_SIDE))
+    box = _box(case) if boxed else ""
+    source = case.source if boxed else case.source.split(",")[0].rstrip(" 0123456789")
+    if case.synthetic:
+        # Its title names the class.
+        source = f"{case.source}: drawn by a program" if boxed else "Synthetic: drawn by a program, no patient"
+    return (
+        f'<figure class="shown"><div class="paper"><img src="{slice_}" alt="{label}">{box}</div>'
+        f"<figcaption>{escape(source)}</figcaption></figure>"
+    )
+
+
+def _box(case: Case) -> str:
+    if case.box is None:
+        return ""
+    left, top, right, bottom = (100 * value for value in case.box)
+    return (
+        f'<span class="box" style="left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;'
+        f'height:{bottom - top:.2f}%"></span>'
+    )
+
+
+def _truth(examination: Examination, answer: Answer, explanations: Sequence[Explanation]) -> str:
+    case = answer.case
+    kind, verdict = ("right", "Right") if answer.right else ("wrong", "Wrong")
+    you = f"You said {DISPLAY_TEXT[answer.said].lower()} at {100 * answer.confidence:.0f} %."
+    if case.synthetic:
+        note = (
+            "<b>Synthetic.</b> No patient and no expert: a program drew it for this class, and it was kept because the "
+            "models gave it this class. So they cannot be wrong here; you can."
+        )
+    elif case.box:
+        note = "The frame is the expert's box around the tumour."
+    else:
+        note = "No box is known for this slice."
+    seen = [get_spec(e.prediction.model).title for e in explanations if e.prediction.seen_in_training]
+    if seen:
+        note += f" {' and '.join(seen)} had this slice among the training images: memory, not evidence."
+    elif not case.synthetic:
+        note += " The models were trained on most slices of these data sets; they have an unfair start."
+    slice_ = html.data_uri(_reduced(examination.image, html.HEAT_SIDE))
+    width, height = examination.image.size
+    cards = "".join(_card(case, explanation) for explanation in explanations)
+    return (
+        f'<section class="truth {kind}" role="status" style="--slice:url({slice_});--aspect:{width}/{height}">'
+        f"<h3>{verdict}: {DISPLAY_TEXT[case.label].lower()}</h3><p>{you} {note}</p>"
+        f'<div class="learn-cards">{cards}</div></section>'
+    )
+
+
+def _card(case: Case, explanation: Explanation) -> str:
+    prediction = explanation.prediction
+    right = prediction.predicted_class == case.label
+    refused = f'<p class="doubt">{escape(prediction.refusal_reason)}</p>' if prediction.refusal_reason else ""
+    title, said = get_spec(prediction.model).title, DISPLAY_TEXT[prediction.predicted_class]
+    return (
+        f'<article class="learn-card" data-model="{prediction.model}" data-right="{str(right).lower()}"><h4>{title}</h4>'
+        f"<p>{'Right' if right else 'Wrong'}: {said} <span>{html._percent(prediction.confidence)}</span></p>"
+        f"{_heat(explanation, _box(case))}{refused}</article>"
+    )
+
+
+def _heat(explanation: Explanation, box: str = "") -> str:
+    target, title = DISPLAY_TEXT[explanation.target_class], get_spec(explanation.prediction.model).title
+    if explanation.found:
+        label = f"The slice; marked is where {title} saw evidence for {target}"
+        heat = f'<img class="heat" src="{html.data_uri(_reduced(colored(explanation.heatmap), 160))}" alt="">'
+    else:
+        label, heat = f"The slice; {title} found no evidence for {target}", ""
+    return f'<div class="view" role="img" aria-label="{label}">{heat}{box}</div>'
+
+
+def _tally(quiz: Quiz) -> str:
+    found = score(quiz.answers)
+    if not found.n:
+        return '<p class="tally-none">Your score begins with your first answer. It is kept until you close the page.</p>'
+    models = "; ".join(f"{get_spec(name).title} {right} of {n}" for name, right, n in found.models)
+    levels = "".join(
+        f'<tr><th scope="row">{100 * level.confidence:.0f} %</th><td>{level.right} of {level.n}</td>'
+        f'<td><span class="track" aria-hidden="true"><span style="width:{level.right / level.n:.0%}"></span>'
+        f'<i style="left:{level.confidence:.0%}"></i></span></td></tr>'
+        for level in found.levels
+    )
+    most = max(found.levels, key=lambda level: (level.n, level.confidence))
+    times = f"in {most.right} of {most.n}"
+    return (
+        f'<section class="tally"><h3>You: {found.right} of {found.n}</h3><p>{models}.</p>'
+        f"<p>When you said {100 * most.confidence:.0f} %, you were right {times}. On average you said "
+        f"{100 * found.mean_confidence:.0f} % and were right in {100 * found.right / found.n:.0f} %.</p>"
+        f"<p>Brier score <b>{found.brier:.2f}</b>: 0 is perfect; always saying 25 % about guesses gives 0.19.</p>"
+        '<table><thead><tr><th scope="col">You said</th><th scope="col">right</th><th scope="col">bar: right; mark: said'
+        f"</th></tr></thead><tbody>{levels}</tbody></table></section>"
+    )
+
+
+def _ended(quiz: Quiz) -> str:
+    if not quiz.deck:
+        return html.problem("No slice could be opened. Check the folder that BRAIN_TUMOR_DATA names.")
+    return (
+        f'<section class="waiting"><h2>That was all</h2><p>You have answered all {len(quiz.deck)} slices. '
+        "Press Restart for another round.</p></section>"
+    )
+
+
+def _page(label: str) -> str:
+    page: Page = PAGES[label]
+    sections = "".join(
+        f"<h3>{heading}</h3>{''.join(f'<p>{escape(text)}</p>' for text in paragraphs)}"
+        for heading, paragraphs in page.sections
+    )
+    sources = "".join(
+        f'<li>{escape(source.text)} <a href="https://doi.org/{escape(source.doi)}" rel="noreferrer" target="_blank">'
+        f"doi:{escape(source.doi)}</a></li>"
+        for source in page.sources
+    )
+    return (
+        f'<article class="tumour"><h2>{DISPLAY_TEXT[label]}</h2>{sections}<h3>What the models confuse it with</h3>'
+        f"{_confused(label)}<h3>Sources</h3><ol>{sources}</ol>"
+        "<p><em>For teaching. No substitute for a textbook, and no ground for a decision about a patient.</em></p></article>"
+    )
+
+
+def _confused(label: str) -> str:
+    lines = []
+    for model, n, wrong in confusions(label):
+        said = ", ".join(f"{DISPLAY_TEXT[name].lower()} {count}" for name, count in wrong.most_common())
+        lines.append(f"<li>{get_spec(model).title}: {f'{wrong.total()} of {n} wrong ({said})' if said else f'none of {n}'}.</li>")
+    if not lines:
+        return "<p>No predictions are on this machine, so nothing can be counted.</p>"
+    return (
+        f"<p>Of the slices filed as {DISPLAY_TEXT[label].lower()} among the Kaggle Testing images, most of which have "
+        f"near-copies among the training images, these were answered otherwise:</p><ul>{''.join(lines)}</ul>"
+    )
+
+
+def _gallery(label: str) -> str:
+    mistakes = [m for m in confident_mistakes() if label in (ALL, m.label)]
+    folder = _root() and kaggle_folder(_root())
+    if not folder:
+        return (
+            '<section class="waiting"><h2>Needs your own copy of the data</h2>'
+            f"<p>The most confident mistakes of the models are known by name ({len(mistakes)} slices of the Kaggle test "
+            "images), but no patient's picture comes with this page. To see them: run "
+            "<code>python -m training data kaggle</code>, which explains the download, set "
+            "<code>BRAIN_TUMOR_DATA</code> to the folder, and start the page again.</p></section>"
+        )
+    cards = []
+    for mistake in mistakes:
+        if len(cards) == GALLERY_SIZE:
+            break
+        try:
+            cards.append(_failure(folder, mistake))
+        except (ImageError, CheckpointError):
+            # The user's copy may be another version of the data set.
+            continue
+    if not cards:
+        return html.problem("None of the slices that the models got wrong is in the folder that BRAIN_TUMOR_DATA names.")
+    return (
+        f"<p>The {len(cards)} surest mistakes of {len(mistakes)} on the Kaggle test images, from your own copy. Some of "
+        f'them may be mistakes of the data set: judge for yourself.</p><div class="failures">{"".join(cards)}</div>'
+    )
+
+
+def _failure(folder: Path, mistake: Mistake) -> str:
+    examination = Examination(read_image(folder / mistake.image), mistake.image)
+    explanations = examination.answers([said.model for said in mistake.wrong])
+    slice_ = html.data_uri(_reduced(examination.image, html.HEAT_SIDE))
+    width, height = examination.image.size
+    said = "".join(
+        f"<li>{get_spec(s.model).title}: {'right, ' if s.predicted_class == mistake.label else ''}"
+        f"{DISPLAY_TEXT[s.predicted_class].lower()}, {html._percent(s.confidence)}</li>"
+        for s in mistake.said
+    )
+    views = f'<div class="view" role="img" aria-label="The slice"></div>{"".join(map(_heat, explanations))}'
+    instead = sorted({s.predicted_class for s in mistake.wrong})
+    lesson = _LESSONS[frozenset((mistake.label, mistake.wrong[0].predicted_class))]
+    return (
+        f'<article class="failure" style="--slice:url({slice_});--aspect:{width}/{height}">'
+        f"<h3>Filed as {DISPLAY_TEXT[mistake.label].lower()}, taken for {either(instead)}</h3>"
+        f'<div class="views">{views}</div><ul>{said}</ul><p>{lesson}</p><p class="file">{escape(mistake.image)}</p></article>'
+    )
+
+
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    image = image.copy()
+    image.thumbnail((side, side))
+    return image

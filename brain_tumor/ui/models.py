@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import gradio as gr
@@ -31,6 +32,7 @@ from brain_tumor.ui.charts import Dot, Mark, Series, Table
 log = logging.getLogger(__name__)
 
 DASH = "–"
+UNREADABLE = "An evaluation file cannot be read; the server's log names it."
 
 TESTS = {
     "patientwise": "Patients not seen",
@@ -74,9 +76,7 @@ def build() -> None:
         systems = measured()
     except ValueError as error:
         log.error("%s", error)
-        gr.HTML(
-            html.problem("An evaluation file cannot be read; the server's log names it."), elem_id="models-overview"
-        )
+        gr.HTML(html.problem(UNREADABLE), elem_id="models-overview")
         return
     gr.HTML(overview(systems, latency()), elem_id="models-overview")
     choices = [(system.spec.title, system.spec.name) for system in systems if system.info.available]
@@ -90,7 +90,7 @@ def build() -> None:
                 value=_best(first),
                 label="Asked about",
                 elem_id="models-test",
-                visible=bool(_tests(first)),
+                visible=bool(first.protocols),
             )
         detail = gr.HTML(details(first, _best(first)), elem_id="models-detail")
         hidden = {"api_visibility": "private", "show_progress": "minimal", "trigger_mode": "always_last"}
@@ -111,7 +111,7 @@ def models() -> list[dict[str, Any]]:
         return [system.to_json() for system in measured()]
     except ValueError as error:
         log.error("%s", error)
-        raise gr.Error("An evaluation file cannot be read; the server's log names it.", print_exception=False) from None
+        raise gr.Error(UNREADABLE, print_exception=False) from None
 
 
 def _choose(name: str) -> tuple[Any, str]:
@@ -218,9 +218,11 @@ def _row(system: Measured, heads: Sequence[str]) -> str:
     drawn = []
     for i, (head, (main, more)) in enumerate(zip(heads, cells, strict=True)):
         tag, role = ("th", "rowheader") if i == 0 else ("td", "cell")
-        believe = ' class="believe"' if head == BELIEVED else ""
+        kinds = " ".join(["believe"] * (head == BELIEVED) + ["missing"] * (DASH in main))
         small = f" <small>{escape(more)}</small>" if more else ""
-        drawn.append(f'<{tag} role="{role}" data-label="{escape(head)}"{believe}><div>{main}{small}</div></{tag}>')
+        drawn.append(
+            f'<{tag} role="{role}" data-label="{escape(head)}" class="{kinds}"><div>{main}{small}</div></{tag}>'
+        )
     return f'<tr role="row" data-system="{spec.name}">{"".join(drawn)}</tr>'
 
 
@@ -234,7 +236,10 @@ def _patientwise_cell(found: Patientwise | None) -> tuple[str, str]:
 def _cell(share: Share | None, mark: str = "") -> tuple[str, str]:
     if share is None:
         return f'<span title="not measured">{DASH}</span>', ""
-    return f"<b>{_percent(share.value)}</b>{mark}", f"{_interval(share)} n = {share.n:,}"
+    return (
+        f"<b>{_percent(share.value)}</b>{mark}",
+        f"{_interval(share)} n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{share.n:,}",
+    )
 
 
 def _accuracies(system: Measured) -> Iterator[tuple[int, str, float, Share | None]]:
@@ -277,7 +282,7 @@ def _compared(systems: Sequence[Measured]) -> str:
     )
 
 
-def _lowest(dots: Iterator[Dot | Mark]) -> float:
+def _lowest(dots: Iterable[Dot | Mark]) -> float:
     values = [(dot.interval[0] if dot.interval else dot.value if isinstance(dot, Dot) else dot.y) for dot in dots]
     return min(values, default=0.0)
 
@@ -314,7 +319,7 @@ def _against(title: str, systems: Sequence[Measured], xs: dict[str, float], axis
         f"All {len(lines)} systems; lines are 95 % intervals.",
         [Series(name, look, marks=tuple(marks[look])) for name, look in KINDS if marks[look]],
         axis,
-        charts.share_axis("", _lowest(mark for found in marks.values() for mark in found)),
+        charts.share_axis("Accuracy", _lowest(mark for found in marks.values() for mark in found)),
         Table(["System", axis.label, *(name for name, _ in KINDS)], lines),
     )
 
@@ -328,7 +333,7 @@ def details(system: Measured, test: str | None) -> str:
         found, more = (outcome(system, test) if test in system.protocols else None), evidence(system)
     except ValueError as error:
         log.error("%s", error)
-        return html.problem("An evaluation file of this system cannot be read; the server's log names it.")
+        return html.problem(UNREADABLE)
     parts = []
     if found:
         parts.append(_headline(found))
@@ -388,17 +393,18 @@ def _roc(found: Outcome) -> str:
     curves = [(i, one) for i, one in enumerate(found.classes) if one.roc]
     corner = all(one.roc.area > 0.97 for _, one in curves)
     x = charts.share_axis("1 − specificity", 0, 0.2 if corner else 1)
-    y = charts.share_axis("", 0.8 if corner else 0, 1)
+    y = charts.share_axis("Sensitivity", 0.8 if corner else 0, 1)
     title = "ROC curves, the upper left corner" if corner else "ROC curves"
     series = []
     for i, one in curves:
-        points = zip(one.roc.x, one.roc.y, strict=True)
-        # Beyond the corner lines would run along its edge.
-        line = tuple(p for p in points if p[0] <= x.high and p[1] >= y.low)
+        points = list(zip(one.roc.x, one.roc.y, strict=True))
+        inside = [n for n, (px, py) in enumerate(points) if px <= x.high and py >= y.low] or range(len(points))
+        # With the next point on either side, so that lines reach the edge, but do not run along it.
+        line = tuple(points[max(0, inside[0] - 1) : inside[-1] + 2])
         series.append(Series(f"{DISPLAY_TEXT[one.name]}: area {one.roc.area:.4f}", i, line=line))
     return charts.xy(
         title,
-        f"Sensitivity (upwards) of each class against the rest, at every threshold; n = {found.accuracy.n:,}."
+        f"Each class against the rest, at every threshold; n = {found.accuracy.n:,}."
         + (" Only up to 20 % and from 80 % is drawn." if corner else ""),
         series,
         x,
@@ -422,19 +428,18 @@ def _reliability(system: Measured, found: Outcome) -> str:
             share = share_of(one.right, one.n)
             said = f"Score {_percent(one.confidence)}, {name}: right {_said(share)}"
             marks.append(Mark(one.confidence, share.value, said, share.interval))
-            lines.append(
-                [f"{name}, {_percent(one.low)} to {_percent(one.high)}", _percent(one.confidence), _said(share)]
-            )
+            scores = f"{name}, {_percent(one.low)} to {_percent(one.high)}"
+            lines.append([scores, _percent(one.confidence), _said(share)])
         series.append(Series(name, look, tuple(marks)))
     lowest = min(min(mark.x, mark.interval[0]) for one in series for mark in one.marks)
     errors = ", ".join(f"{name} {100 * ece:.1f} points" for name, _, _, ece in kinds)
     note = f"On the diagonal, scores are as sure as right. Mean distance from it: {errors}."
     return charts.xy(
         "How far to trust the score",
-        f"Share of right answers (upwards) by score; lines are 95 % intervals, n = {found.accuracy.n:,}. {note}",
+        f"Lines are 95 % intervals, n = {found.accuracy.n:,}. {note}",
         series,
         charts.share_axis("Score of the answer", lowest),
-        charts.share_axis("", lowest),
+        charts.share_axis("Right answers", lowest),
         Table(["Scores", "Mean score", "Right"], lines),
         diagonal=True,
     )
@@ -453,7 +458,7 @@ def _training(system: Measured, more: Evidence) -> Iterator[str]:
     last = len(history)
     x = charts.linear_axis("Epoch", 1 if last < 8 else 0, last, "{:g}".format)
     stretches = []
-    for before, row in zip(history, history[1:], strict=False):
+    for before, row in pairwise(history):
         if (before.phase, before.size) != (row.phase, row.size):
             stretches.append((row.epoch + 0.5, _changed(before, row)))
     for quantity, title, text in (
@@ -473,18 +478,23 @@ def _training(system: Measured, more: Evidence) -> Iterator[str]:
             points = tuple((row.epoch + 1, value) for row, value in zip(history, values, strict=True))
             series.append(Series(name, look, marks, points))
         values = [value for one in series for _, value in one.line]
+        if quantity == "accuracy":
+            y = charts.share_axis("Accuracy", min(values))
+        else:
+            y = charts.linear_axis("Cross-entropy, nats", 0, max(values))
         yield charts.xy(
             title,
             f"After each of {last} epochs; {sizes}."
             + (f" Kept is epoch {best}, the best on the validation images." if best else ""),
             series,
             x,
-            charts.share_axis("", min(values)) if quantity == "accuracy" else charts.linear_axis("", 0, max(values)),
+            y,
             Table(
                 ["Epoch", "Training", "Validation"],
                 [[str(row.epoch + 1), *cells] for row, *cells in zip(history, *columns, strict=True)],
             ),
             stretches=stretches,
+            above=quantity == "loss",
         )
 
 
@@ -507,8 +517,8 @@ def _localisation(more: Evidence) -> str:
     whose = "patients not seen" if more.localised.unseen else "slices that may have been trained on"
     return charts.rows(
         "Do heatmaps show the tumour?",
-        f"Share of hottest places inside the expert's box, {whose}, n = {found[0].hit.n:,}; lines are 95 % intervals. A "
-        f"random point would hit {_percent(more.localised.box_area)}.",
+        f"Share of hottest places inside the expert's box, {whose}, n = {found[0].hit.n:,}; lines are 95 % "
+        f"intervals. A random point would hit {_percent(more.localised.box_area)}.",
         content,
         [("the network's maps", 0), ("made without the network", 1)],
         charts.share_axis("Hits", 0, max(one.hit.interval[1] for one in found)),
@@ -524,9 +534,8 @@ def _robustness(more: Evidence) -> str:
         disturbance = DISTURBANCES.get(one.disturbance)
         title = disturbance.title if disturbance else one.disturbance
         at = f"{one.severity:g} {disturbance.unit if disturbance else ''}".strip()
-        content.append(
-            (title.split(",")[0], [Dot(0, one.share.value, f"{title} {at}: {_said(one.share)}", one.share.interval)])
-        )
+        dot = Dot(0, one.share.value, f"{title} {at}: {_said(one.share)}", one.share.interval)
+        content.append((title.split(",")[0], [dot]))
         lines.append([title, at, _said(one.share)])
     highest = max(one.share.interval[1] for one in more.flipped)
     return charts.rows(
@@ -549,15 +558,14 @@ def _limits(system: Measured, more: Evidence) -> str:
         if found := system.patientwise.calibrated:
             facts += [
                 (
-                    f"Sets aimed at {_percent(one.level)}",
-                    f"hold the truth in {_percent(one.covered)}, with {one.size:.2f} classes on average, n = {found.n:,}",
+                    f"Sets aimed at {100 * one.level:g} %",
+                    f"hold the truth in {_percent(one.covered)}, {one.size:.2f} classes on average, n = {found.n:,}",
                 )
                 for one in found.coverage
             ]
     if more.refused:
-        facts.append(
-            ("Refuses what is no brain slice", f"{_said(more.refused.negatives)}, of kinds it was not fitted to")
-        )
+        said = f"{_said(more.refused.negatives)}, of kinds that it was not fitted to"
+        facts.append(("Refuses what is no brain slice", said))
         for name, share in more.refused.slices.items():
             facts.append((f"Refuses real slices, {name}", _said(share)))
     return f"<h3>What else to know</h3>{_facts(facts)}" if facts else ""
