@@ -18,6 +18,7 @@ WORKDIR /app
 COPY LICENSE app.py ./
 COPY brain_tumor brain_tumor
 COPY weights weights
+COPY docs docs
 # All that is written when it runs goes to /tmp: the rest may be read-only.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -36,5 +37,5 @@ ENV PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['GRADIO_SERVER_PORT'], timeout=8)"]
+    CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$GRADIO_SERVER_PORT', timeout=8)"
 CMD ["python", "app.py"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
+from brain_tumor.ui import html, login, zerogpu
 from brain_tumor.ui.page import build, launch_options, warm_up
 
+zerogpu.prepare()
 demo = build()
 
 if __name__ == "__main__":
+    try:
+        users = login.users()
+    except login.LoginError as error:
+        sys.exit(str(error))
     warm_up()
-    demo.launch(**launch_options())
+    demo.launch(**launch_options(), auth=users, auth_message=html.NOTICE if users else None)

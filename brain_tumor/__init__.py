@@ -14,8 +14,8 @@ from brain_tumor.catalogue import ModelInfo, list_models
 from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
-
-__version__ = "0.1.0"
+from brain_tumor.version import VERSION as __version__  # noqa: F401
+from brain_tumor.volumes import is_volume, read_volume
 
 __all__ = [
     "Classifier",
@@ -24,9 +24,11 @@ __all__ = [
     "Prediction",
     "classify",
     "explain",
+    "is_volume",
     "list_models",
     "load_model",
     "read_image",
+    "read_volume",
 ]
 
 

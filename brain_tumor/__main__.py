@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from PIL import Image
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CheckpointError
-from brain_tumor.examination import consensus_of
+from brain_tumor.examination import Examination, consensus_of
 from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, explain_reading, overlay
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.registry import MODELS, UnknownModelError
+from brain_tumor.report import render
 from brain_tumor.trust import Consensus
 
 BATCH = 16
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_true", help="one JSON object per image and model, one per line")
     command.add_argument("--overlay", type=Path, metavar="DIR", help="write the slice under its heatmap to this folder")
+    command.add_argument("--report", type=Path, metavar="DIR", help="write a report of each image (PDF) to this folder")
     command.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="class-activation method")
     command.add_argument("--target", choices=CLASS_NAMES, help="class to explain (default: the predicted one)")
     command.set_defaults(run=_classify)
@@ -70,6 +73,8 @@ def _classify(arguments: argparse.Namespace) -> int:
     classifiers = [load_model(name) for name in _names(arguments.model)]
     if arguments.overlay:
         arguments.overlay.mkdir(parents=True, exist_ok=True)
+    if arguments.report:
+        arguments.report.mkdir(parents=True, exist_ok=True)
     overlays = _OverlayNames()
     reader = _Reader()
     if not arguments.json:
@@ -77,11 +82,14 @@ def _classify(arguments: argparse.Namespace) -> int:
     slices = reader.slices(arguments.paths)
     while batch := list(islice(slices, BATCH)):
         answers = [_answer(classifier, batch, arguments, overlays) for classifier in classifiers]
-        for (path, _), *explanations in zip(batch, *answers, strict=True):
+        for (path, image), *explanations in zip(batch, *answers, strict=True):
             predictions = [explanation.prediction for explanation in explanations]
             lines: list[Prediction | Consensus] = [*predictions]
             if len(predictions) > 1:
                 lines.append(consensus_of(explanations))
+            if arguments.report:
+                report = render(Examination(image, path), explanations, datetime.now(UTC))
+                (arguments.report / f"{overlays.stem(path)}_report.pdf").write_bytes(report.pdf())
             for line in lines:
                 print(_json_line(path, line) if arguments.json else _text_line(path, line), flush=True)
     return FAILED if reader.failed else 0

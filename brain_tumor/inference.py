@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,11 +22,13 @@ from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.preprocessing import preprocess
 from brain_tumor.refusal import load_gate, plain_reason
 from brain_tumor.registry import ModelSpec, get_spec
+from brain_tumor.seen import load_index
 
-try:
-    from brain_tumor.seen import load_index
-except ImportError:
-    load_index = lambda folder: None
+log = logging.getLogger(__name__)
+
+GPU = "cuda"
+GPU_BATCH = 8
+"""So many slices are worth the way to a GPU, where there is one; fewer are answered on the CPU meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,7 @@ class Classifier:
         started = time.perf_counter()
         with torch.no_grad():
             batch = preprocess(images, self.spec.preprocessing).contiguous(memory_format=torch.channels_last)
-            features = self.trunk(batch)
-            logits = self.tail(features).float()
+            features, logits = self._forward(batch)
         milliseconds = 1000 * (time.perf_counter() - started) / len(images)
         return [
             Reading(self._prediction(image, row, kept, milliseconds), kept)
@@ -145,6 +149,17 @@ class Classifier:
         if isinstance(images, Image.Image):
             return self.read([images])[0].prediction
         return [reading.prediction for reading in self.read(images)]
+
+    def _forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Slice tensor (N, 3, size, size) -> feature maps (N, C, h, w) and logits (N, 4), all of them on the CPU."""
+        if _gpu and len(batch) >= GPU_BATCH and torch.cuda.is_available():
+            try:
+                return _gpu(self.spec.name, self.checkpoint.sha256, batch)
+            # None is lent, the day's allowance is spent, its memory is full: every such error is of another library.
+            except Exception as error:
+                log.warning("No answer from the GPU, so the CPU answers: %s", error)
+        features = self.trunk(batch)
+        return features, self.tail(features).float()
 
     def _prediction(self, image: Image.Image, logits: Tensor, features: Tensor, milliseconds: float) -> Prediction:
         prediction = Prediction(
@@ -180,8 +195,42 @@ def load_model(name: str) -> Classifier:
     """
     checkpoint = find_checkpoint(name)
     key = name, checkpoint.sha256
+    if key in _loaded:  # without the lock: a process that was forked while it was held would wait for ever
+        return _loaded[key]
     with _loading:
         if key not in _loaded:
             spec = get_spec(name)
             _loaded[key] = Classifier(spec, checkpoint, load_network(checkpoint, spec))
         return _loaded[key]
+
+
+_gpu: Callable[[str, str, Tensor], tuple[Tensor, Tensor]] | None = None
+
+
+def use_gpu(lend: Callable[[Callable], Callable] = lambda function: function) -> None:
+    """Answer batches on a GPU from now on, whenever there is one; where there is none, or it fails, on the CPU.
+
+    Args:
+        lend: decorates the function that needs the GPU, which may from then on run in another process.
+    """
+    global _gpu
+    _gpu = lend(_forward_on_gpu)
+
+
+def _forward_on_gpu(name: str, sha256: str, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """`Classifier._forward` on the GPU, from the CPU and back to it.
+
+    It takes names, not a network: in a forked process, the networks that had been loaded before are there already.
+    """
+    trunk, tail = _on_gpu(name, sha256)
+    with torch.no_grad():
+        features = trunk(batch.to(GPU))
+        logits = tail(features)
+    return features.cpu(), logits.float().cpu()
+
+
+@cache
+def _on_gpu(name: str, sha256: str) -> tuple[nn.Module, nn.Module]:
+    classifier = _loaded[name, sha256]
+    # A copy: explanations go on using the network on the CPU.
+    return copy.deepcopy(classifier.trunk).to(GPU), copy.deepcopy(classifier.tail).to(GPU)

@@ -1,7 +1,7 @@
 """How far can one slice be changed before the answers about it change? Several changes at once, and the smallest.
 
-Changes are made to the picture before any network sees it: first what was covered with a brush, then the disturbances in
-the order of their table.
+Changes are made to the picture before any network sees it: first what was covered with a brush, then the disturbances
+in the order of their table.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def is_switch(disturbance: Disturbance) -> bool:
 
 
 def changes_of(severities: Iterable[tuple[str, float]], strokes: tuple[Stroke, ...] = ()) -> Changes:
-    """The changes with those severities; the neutral ones among them are left out. ValueError: one out of its limits."""
+    """The changes with those severities, without the neutral ones; ValueError if one is out of its limits."""
     given = dict(severities)
     for name, severity in given.items():
         low, high = get_disturbance(name).limits

@@ -31,7 +31,7 @@ class Case:
     Attributes:
         label: a class name.
         source: where it comes from, in words.
-        box: left, top, right, bottom of the tumour, fractions of the slice; None where it is not known or there is none.
+        box: left, top, right, bottom of the tumour, fractions of the slice; None where none is known.
         synthetic: drawn by a program; the class is then the one it was drawn for.
     """
 

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "explanation": ("inference",),
     "trust": ("inference",),
     "catalogue": ("checkpoints",),
+    "measured": ("calibration", "catalogue"),
     "examination": ("explanation", "trust"),
     "sweep": ("trust", "volumes"),
     "acquisition": (),
@@ -39,10 +40,11 @@ MAY_IMPORT = {
     "volumes": ("dicom", "nifti"),
     "disturbance": (),
     "examples": (),
-    "report": ("examination",),
-    "__init__": ("catalogue", "examination", "images", "volumes"),
-    "__main__": ("catalogue", "examination", "images", "volumes"),
-    "ui": ("catalogue", "disturbance", "examination", "examples", "images", "report", "sweep", "volumes"),
+    "version": (),
+    "report": ("examination", "version"),
+    "__init__": ("catalogue", "examination", "images", "version", "volumes"),
+    "__main__": ("catalogue", "examination", "images", "report", "volumes"),
+    "ui": ("catalogue", "disturbance", "examination", "examples", "images", "measured", "report", "sweep", "volumes"),
 }
 
 # Files opened for writing, weights read, sockets: none of it may happen while modules are imported. The folder for

@@ -113,8 +113,7 @@ def test_calibrated_and_raw_scores_support_set_and_warnings_are_on_the_page(exam
         assert report.percent(p) in text
 
 
-@pytest.mark.parametrize("count", [1, 4, 9])
-@pytest.mark.parametrize("size", [(240, 280), (700, 330)], ids=["high", "wide"])
+@pytest.mark.parametrize(("count", "size"), [(1, (240, 280)), (4, (700, 330)), (9, (240, 280)), (9, (700, 330))])
 def test_everything_fits_on_one_page(answer, many, count, size):
     examination = Examination(mri_slice(2, 256).resize(size), NAME * 4)
     heatmap = np.asarray(Image.fromarray(answer.heatmap).resize(size))
@@ -188,8 +187,8 @@ def test_metadata_name_the_work_and_no_author(examination, answer):
 
 def test_the_same_answers_and_time_make_the_same_file_also_when_many_ask_at_once(examination, answer):
     made = render(examination, [answer], WHEN)
-    with ThreadPoolExecutor(4) as pool:
-        others = list(pool.map(lambda _: render(examination, [answer], WHEN).pdf(), range(4)))
+    with ThreadPoolExecutor(3) as pool:
+        others = list(pool.map(lambda _: render(examination, [answer], WHEN).pdf(), range(3)))
     assert {made.pdf(), *others} == {made.pdf()}
     summer = timezone(timedelta(hours=2))
     assert render(examination, [answer], WHEN.astimezone(summer)).pdf() == made.pdf()
@@ -209,9 +208,7 @@ def test_json_holds_what_the_command_line_says_and_the_whole_hash(examination, m
     assert content["created"] == "2026-11-22T04:10:00+00:00" and content["notice"] == NOTICE
     assert content["consensus"]["verdict"] == "refused" and "image" not in content
     for given, told in zip(answers, content["answers"], strict=True):
-        assert told.items() >= given.prediction.to_json().items() or told["prediction_set"] == list(
-            given.prediction.prediction_set
-        )
+        assert told.items() >= given.prediction.to_json().items()
         assert len(told["sha256"]) == 64 and told["support"] == {"n": 212, "right": 130}
         assert (told["method"], told["target_class"]) == ("layercam", "glioma")
 

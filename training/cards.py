@@ -397,6 +397,8 @@ def _texts() -> dict[Path, str]:
     for system in systems_with_weights():
         for result in _results(system):
             texts[evaluation_folder(system) / f"{result.protocol}.json"] = to_json(result.metrics)
+            if result.protocol == "published" and result.clean:
+                texts[evaluation_folder(system) / "clean.json"] = to_json(result.clean)
         texts[weights_folder() / system / CARD_FILE] = model_card(system)
     found = patientwise.believed()
     texts |= patientwise.texts(found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +39,8 @@ _PHOTOGRAPHS = (
     ("sklearn", "datasets/images/flower.jpg", "test"),
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "test"),
 )
+# Scans that pydicom is tested with: an abdomen and an elbow or wrist in MRI, a spine in CT, hearts in ultrasound.
+_SCANS = ("examples_overlay.dcm", "MR_small.dcm", "CT_small.dcm", "examples_ybr_color.dcm", "examples_palette.dcm")
 _WORDS = ("the", "of", "and", "patient", "with", "reported", "since", "a", "water", "number", "which", "seventeen")
 
 
@@ -86,6 +89,25 @@ def photographs(role: str) -> list[Image.Image]:
             found.append(photograph)
     rng = np.random.default_rng(ROLES.index(role))
     return found or [_scene(rng) for _ in range(3)]
+
+
+@lru_cache(maxsize=1)
+def _scans() -> list[Image.Image]:
+    """Scans of other parts of the body that pydicom brings along, in grey; none where it is not installed."""
+    if not (spec := find_spec("pydicom")):
+        return []
+    from pydicom import dcmread
+
+    scans = []
+    for name in _SCANS:
+        file = Path(spec.origin).parent / "data" / "test_files" / name
+        if file.exists():
+            pixels = dcmread(file).pixel_array
+            # Of a film the first picture; colours are the last axis.
+            while pixels.ndim > 3 or (pixels.ndim > 2 and pixels.shape[-1] != 3):
+                pixels = pixels[0]
+            scans.append(read_image(np.ascontiguousarray(pixels)).convert("L"))
+    return scans
 
 
 def bundled() -> Iterator[tuple[str, Image.Image]]:
@@ -795,6 +817,15 @@ def _other_organ(rng, _, name):
             values = np.where(head < 1, 0.9, np.where(head < 1.15, 0.1, values))
         values = np.where(np.hypot(x / 0.22, (y + 0.15) / 0.2) < 1, 0.95, values)
     return _grey(ndimage.gaussian_filter(values, 1.2) * _soft(body))
+
+
+@_kind("test")
+def _scan_of_another_part(rng, stock):
+    """A real one, cropped, turned and windowed; drawn where pydicom is not installed."""
+    scans = _scans() or [_body(rng, 260, windowed=False)]
+    scan = _patch(rng, Stock([], [scans[rng.integers(len(scans))]]), 0.75).rotate(rng.uniform(-15, 15))
+    scan.thumbnail((400, 400))
+    return _grey((np.asarray(scan) / 255) ** rng.uniform(0.7, 1.4))
 
 
 # Spoilt slices

@@ -164,7 +164,8 @@ def selective_table(found: Mapping[str, Believed]) -> str:
         ""
         if verdicts.undecided_accuracy is None
         else (
-            f" Of the others, called uncertain, its most probable class is right in {percent(verdicts.undecided_accuracy)}."
+            " Of the others, called uncertain, its most probable class is right in "
+            f"{percent(verdicts.undecided_accuracy)}."
         )
     )
     sentence = (

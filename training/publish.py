@@ -17,7 +17,7 @@ from brain_tumor.registry import MODELS, get_spec
 from training.evaluation import systems_with_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-SPACE_FILES = ("app.py", "requirements.txt", "README.md", "LICENSE")
+SPACE_FILES = ("app.py", "requirements.txt", "README.md", "LICENSE", "docs/latency.json", "docs/trust.md")
 SPACE_PACKAGE = "brain_tumor"
 FRONT_MATTER = ("title", "sdk", "sdk_version", "app_file")
 GIT_ATTRIBUTES = ".gitattributes"  # the Hub's own: which files it stores aside
@@ -164,6 +164,8 @@ def _check_front_matter(readme: Path, files: dict[str, Path]) -> None:
     unquoted = [field for field in ("sdk_version", "python_version") if not isinstance(front.get(field, ""), str)]
     if unquoted:  # 3.10 would be read as 3.1
         raise PublishError(f"The front matter of {readme} must have {', '.join(unquoted)} in quotation marks.")
+    if len(front.get("short_description", "")) > 60:
+        raise PublishError(f"The short_description in {readme} has more than the 60 characters that the Hub allows.")
     if front["app_file"] not in files:
         raise PublishError(f"The front matter of {readme} names {front['app_file']}, which is not uploaded.")
 

@@ -234,7 +234,10 @@ def _slices(records: Iterable[Record], root: Path) -> Iterator[tuple[str, Image.
 def _brought(records: Iterable[Record], root: Path) -> Iterator[tuple[str, Image.Image]]:
     for i, (label, image) in enumerate(_slices(records, root)):
         rng = np.random.default_rng(i)
-        for use in rng.choice(list(USES), int(rng.integers(1, 4)), replace=False):
+        uses = list(rng.choice(list(USES), int(rng.integers(1, 4)), replace=False))
+        # What other data sets do to every slice, these do to none.
+        uses = [*(use for use in OF_OTHER_DATA_SETS if rng.random() < 0.15), *uses]
+        for use in uses:
             image = USES[use](image, rng)
         yield label, image
 
@@ -320,9 +323,17 @@ def _stripped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     grey = np.asarray(image.convert("L").resize((128, 128))) / 255
     head = ndimage.binary_fill_holes(ndimage.gaussian_filter(grey, 1.5) > 0.1)
     depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]
-    brain = ndimage.gaussian_filter((depth > rng.uniform(7, 12)).astype(float), 1)
+    brain = ndimage.gaussian_filter((depth > rng.uniform(7, 15)).astype(float), 1)
     mask = Image.fromarray((255 * brain).astype(np.uint8)).resize(image.size)
     return Image.composite(image, Image.new(image.mode, image.size), mask)
+
+
+def _recontrasted(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Other tissues bright, as in another sequence: black stays black, the other greys run along a random curve."""
+    knots = np.concatenate([[0, rng.uniform(0, 60)], rng.uniform(30, 255, 4)])
+    curve = ndimage.gaussian_filter1d(np.interp(np.arange(256), (0, 20, 70, 130, 190, 255), knots), 8, mode="nearest")
+    curve *= np.minimum(np.arange(256) / 20, 1)
+    return image.point([round(value) for value in curve] * len(image.getbands()))
 
 
 USES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
@@ -338,8 +349,10 @@ USES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
     "noisy": _noisy,
     "written on": _annotated,
     "skull cut away": _stripped,
+    "another contrast": _recontrasted,
 }
 """How users bring slices; each takes an RGB image and a random generator."""
+OF_OTHER_DATA_SETS = ("skull cut away", "another contrast")
 
 
 # Fitting

@@ -6,7 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from typing import Any
@@ -32,6 +32,9 @@ QUEUE = {"concurrency_id": "batch", "concurrency_limit": 1}
 
 PAGE_ROWS = 100
 """Rows in the browser at a time: more of them make phones slow."""
+
+REFRESH_SECONDS = 2
+"""Between two drawings of the table while it fills: a browser busy with it answers nothing else."""
 
 _ORDERS = [("least certain", BY_UNCERTAINTY), ("as uploaded", AS_UPLOADED), ("by name", BY_NAME)]
 _EVERYTHING = ""
@@ -91,11 +94,16 @@ class View:
 
 
 class Session:
-    """A visitor's batch and how it is looked at; one object for as long as the batch, shared by all handlers."""
+    """A visitor's batch and how it is looked at; one object for as long as the batch, shared by all handlers.
+
+    Attributes:
+        revealed: the controls that go with rows are on the page. Shown anew, they would lose what is being typed.
+    """
 
     def __init__(self, upload: Batch):
         self.batch = upload
         self.view = View()
+        self.revealed = False
 
 
 def build(first: First, tabs: gr.Tabs) -> None:
@@ -123,7 +131,8 @@ def build(first: First, tabs: gr.Tabs) -> None:
     session = gr.State(None, time_to_live=classify.SESSION_SECONDS, delete_callback=_close)
 
     private = {"api_visibility": "private"}
-    shown = [status, table, stop, as_csv, as_json, forget, controls, pages, back, forth]
+    paged = [table, pages, back, forth]
+    shown = [status, stop, as_csv, as_json, forget, controls, *paged]
     # trigger_mode: files that come while others are answered take their place.
     run = {"trigger_mode": "multiple", "show_progress": "minimal", "show_progress_on": status, **private}
     upload.upload(_take, [upload, session], [upload, session, order, show, text, *shown], **run).then(
@@ -132,9 +141,9 @@ def build(first: First, tabs: gr.Tabs) -> None:
     stop.click(_stop, session, stop, queue=False, show_progress="hidden", **private)
     forget.click(_forget, session, [session, *shown], show_progress="hidden", **private)
     look = {"show_progress": "hidden", "trigger_mode": "always_last", **private}
-    gr.on([order.input, show.input, text.input], _look, [session, order, show, text], shown, **look)
+    gr.on([order.input, show.input, text.input], _look, [session, order, show, text], paged, **look)
     for button, by in ((back, -1), (forth, 1)):
-        button.click(partial(_turn, by=by), session, shown, **look).then(None, js=_TO_TABLE, **private)
+        button.click(partial(_turn, by=by), session, paged, **look).then(None, js=_TO_TABLE, **private)
     for button, write in ((as_csv, _csv), (as_json, _json_lines)):
         # Emptied afterwards, so that megabytes do not stay on the page.
         button.click(write, session, download, show_progress="hidden", **private).then(
@@ -170,8 +179,11 @@ def _run(session: Session | None, models: list[str]) -> Iterator[tuple[Any, ...]
     upload = session.batch
     try:
         # In the order of the registry, as in the first tab.
+        drawn = -REFRESH_SECONDS
         for _ in upload.run(_asked(models)):
-            yield _skipped() if upload.closed else _shown(session)
+            if upload.seconds - drawn >= REFRESH_SECONDS and not upload.closed:
+                drawn = upload.seconds
+                yield _shown(session)
     except (CheckpointError, ImageError) as error:
         log.error("%s", error)
         upload.stopped = True
@@ -207,14 +219,15 @@ def _close(session: Session | None) -> None:
 def _look(session: Session | None, order: str, show: str, text: str) -> tuple[Any, ...]:
     if session:
         session.view = View(order, show, text)
-    return _shown(session)
+    return _paged(session)
 
 
 def _turn(session: Session | None, by: int) -> tuple[Any, ...]:
     if session:
         view = session.view
-        session.view = View(view.order, view.show, view.text, view.page + by)
-    return _shown(session)
+        last = max(0, (len(_selection(session)) - 1) // PAGE_ROWS)
+        session.view = replace(view, page=min(max(view.page + by, 0), last))
+    return _paged(session)
 
 
 def _open(session: Session | None, models: list[str], target: str, method: str, event: gr.EventData) -> tuple[Any, ...]:
@@ -256,25 +269,24 @@ def _skipped() -> tuple[Any, ...]:
 
 
 def _shown(session: Session | None) -> tuple[Any, ...]:
-    """Status, table, stop, CSV, JSON, forget, controls, pages, back, forth."""
+    """Status, stop, CSV, JSON, forget, controls, and what `_paged` gives."""
     if session is None:
-        hidden = gr.update(visible=False)
-        return _waiting(), "", *(hidden,) * 6, gr.skip(), gr.skip()
-    upload, rows = session.batch, _selection(session)
-    last = max(0, (len(rows) - 1) // PAGE_ROWS)
-    page = min(max(session.view.page, 0), last)
-    some = gr.update(visible=bool(upload.rows))
+        return _waiting(), *(gr.update(visible=False),) * 5, *_paged(None)
+    upload = session.batch
     stop = gr.update(value="Stop", interactive=True, visible=not upload.finished)
-    if upload.stopped and not upload.finished:
-        stop = gr.skip()
+    some = gr.skip() if session.revealed else gr.update(visible=bool(upload.rows))
+    session.revealed = bool(upload.rows)
+    return _status(upload), stop, *(some,) * 4, *_paged(session)
+
+
+def _paged(session: Session | None) -> tuple[Any, ...]:
+    """Table, pages, back, forth."""
+    if session is None:
+        return "", gr.update(visible=False), gr.skip(), gr.skip()
+    rows, page = _selection(session), session.view.page
+    last = max(0, (len(rows) - 1) // PAGE_ROWS)
     return (
-        _status(upload),
         _table(session, rows),
-        stop,
-        some,
-        some,
-        some,
-        some,
         gr.update(visible=last > 0),
         gr.update(interactive=page > 0),
         gr.update(interactive=page < last),
@@ -343,8 +355,7 @@ def _table(session: Session, rows: list[Row]) -> str:
         return ""
     if not rows:
         return '<p class="nothing">No slice so far is like that. Show everything, or look for another name.</p>'
-    last = (len(rows) - 1) // PAGE_ROWS
-    start = PAGE_ROWS * min(max(session.view.page, 0), last)
+    start = PAGE_ROWS * session.view.page
     page = rows[start : start + PAGE_ROWS]
     lines = "".join(_row(row, row.number in session.batch.opened) for row in page)
     return (

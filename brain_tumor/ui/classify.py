@@ -18,7 +18,7 @@ from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, overla
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.labels import CLASS_NAMES, LABELS
 from brain_tumor.registry import MODELS
-from brain_tumor.ui import html, viewer
+from brain_tumor.ui import html, reports, viewer
 from brain_tumor.ui.viewer import Scan
 from brain_tumor.volumes import is_volume
 
@@ -74,6 +74,7 @@ def build() -> First:
         with gr.Column(elem_id="answers"):
             scan = viewer.controls()
             answer = gr.HTML(html.waiting() if models else html.problem(list_models()[0].problem), elem_id="answer")
+            report = reports.controls()
             gr.HTML(html.notice(), elem_id="notice")
         with gr.Column(elem_id="settings"):
             chosen = gr.CheckboxGroup(choices, value=offered, label="Models", elem_id="models")
@@ -114,6 +115,7 @@ def build() -> First:
         **hidden,
     )
     viewer.listen(scan, examination, settings, answer, show, hidden)
+    reports.listen(report, examination, settings, explained, hidden)
     opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
     gr.on([chosen.change, method.change], None, [chosen, method], None, js=_KEEP_ADDRESS, api_visibility="private")
     _endpoint(choices, offered)
@@ -155,14 +157,18 @@ def show(examination: Examination | None, models: list[str], target: str, method
         return html.waiting()
     if not models:
         return html.problem("No model is chosen. Tick at least one under Models.")
-    # In the order of the registry: a card keeps its place when its model is unticked and ticked again.
-    models = [name for name in MODELS if name in models]
     try:
-        explanations = examination.answers(models, None if target == PREDICTED else target, method)
+        explanations = explained(examination, models, target, method)
     except CheckpointError as error:
         log.error("%s", error)
         return html.problem(str(error))
     return html.answer(examination, explanations)
+
+
+def explained(examination: Examination, models: list[str], target: str, method: str) -> list[Explanation]:
+    """The answers in the order of the registry: a card keeps its place when its model is unticked and ticked again."""
+    chosen = [name for name in MODELS if name in models]
+    return examination.answers(chosen, None if target == PREDICTED else target, method)
 
 
 def _endpoint(choices: list[tuple[str, str]], offered: list[str]) -> None:

@@ -16,16 +16,12 @@ from brain_tumor.inference import Prediction
 from brain_tumor.labels import DISPLAY_TEXT, SHORT_TEXT
 from brain_tumor.preprocessing import fit
 from brain_tumor.registry import get_spec
+from brain_tumor.report import NOTICE, percent
 from brain_tumor.trust import REFUSED, UNCERTAIN, Consensus, either
 
 SHOWN_SIDE = 512
 HEAT_SIDE = 224
 THUMBNAIL_SIDE = 96
-
-NOTICE = (
-    "Not a medical device. For teaching and research; never base a decision about a patient on it. "
-    "The networks know four answers and nothing else: any other disease gets one of them too."
-)
 
 
 def notice() -> str:
@@ -90,7 +86,7 @@ def answer(examination: Examination, explanations: Sequence[Explanation]) -> str
 
 
 def _banner(name: str, found: Consensus) -> str:
-    probability = f" <span>{_percent(found.probability)}</span>"
+    probability = f" <span>{percent(found.probability)}</span>"
     if found.verdict == REFUSED:
         kind, headline = "refused", "Not answered"
         detail = f"{found.why} What the networks below say about it means nothing."
@@ -133,7 +129,7 @@ def _card(examination: Examination, explanation: Explanation) -> str:
     return (
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
         f"<h3>{spec.title}</h3>"
-        f'<p class="predicted">{predicted} <span>{_percent(prediction.confidence)}</span></p>'
+        f'<p class="predicted">{predicted} <span>{percent(prediction.confidence)}</span></p>'
         f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>'
         f"<figcaption>{caption}</figcaption></figure>"
         f'<ul class="bars" aria-label="Probabilities of {spec.title}">{bars}</ul>'
@@ -164,7 +160,7 @@ def _details(examination: Examination, prediction: Prediction) -> str:
     spec = get_spec(prediction.model)
     size = spec.preprocessing.size
     seen = data_uri(Image.fromarray(fit(examination.image, size).permute(1, 2, 0).numpy()))
-    raw = ", ".join(f"{SHORT_TEXT[name]} {_percent(p)}" for name, p in prediction.probabilities.items())
+    raw = ", ".join(f"{SHORT_TEXT[name]} {percent(p)}" for name, p in prediction.probabilities.items())
     return (
         f"<details><summary>What it saw · {prediction.milliseconds:.0f} ms</summary>"
         f'<img class="input" src="{seen}" alt="The slice squeezed to {size} by {size} pixels" width="{size}">'
@@ -193,17 +189,8 @@ def _bar(name: str, probability: float, predicted: bool) -> str:
     return (
         f'<li class="{"top" if predicted else ""}"><span class="label">{SHORT_TEXT[name]}</span>'
         f'<span class="track"><span style="width:{probability:.2%}"></span></span>'
-        f'<span class="value">{_percent(probability)}</span></li>'
+        f'<span class="value">{percent(probability)}</span></li>'
     )
-
-
-def _percent(probability: float) -> str:
-    """A score as people read it; never 0 % or 100 %, which no network can know."""
-    if probability >= 0.9995:
-        return "> 99.9 %"
-    if probability < 0.0005:
-        return "< 0.1 %"
-    return f"{100 * probability:.1f} %"
 
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:

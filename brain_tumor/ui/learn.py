@@ -10,7 +10,6 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CheckpointError
@@ -25,25 +24,38 @@ from brain_tumor.trust import either
 from brain_tumor.tumours import PAGES, Page
 from brain_tumor.ui import html
 from brain_tumor.ui.classify import QUEUE, SESSION_SECONDS
+from brain_tumor.ui.tabs import tab_of
 
 SLICE_SIDE = 448
 GALLERY_SIZE = 8
 ALL = "all"
 
-_CONFIDENCE_TEXT = [(f"{c:.0%}".replace("%", " %") + (" (a guess)" if c == CONFIDENCES[0] else ""), c) for c in CONFIDENCES]
+_CONFIDENCE_TEXT = [
+    (f"{c:.0%}".replace("%", " %") + (" (a guess)" if c == CONFIDENCES[0] else ""), c) for c in CONFIDENCES
+]
 
 # Pairs that are confused, and what a reader would look at.
 _LESSONS = {
-    frozenset(("glioma", "meningioma")): "Ask first: within the brain or outside it? A dural base, a cleft of fluid and "
+    frozenset(
+        ("glioma", "meningioma")
+    ): "Ask first: within the brain or outside it? A dural base, a cleft of fluid and "
     "displaced cortex speak for outside; one slice may not show them.",
-    frozenset(("meningioma", "pituitary")): "Both enhance strongly at the skull base. Look for the gland itself: does the "
-    "mass arise from the sella, or sit beside it on the dura?",
-    frozenset(("glioma", "pituitary")): "Place decides: a mass of the sella is hardly ever a glioma of the hemisphere. A "
-    "network has no map of the brain; it has textures.",
-    frozenset(("glioma", "notumor")): "Faint, or without enhancement: the tumour may hardly show on this sequence. Or the "
-    "picture is of a kind that the network knows only from slices without tumour.",
-    frozenset(("meningioma", "notumor")): "Small, or as grey as the cortex: a meningioma without contrast is easily missed. "
-    "Follow the dura all the way round.",
+    frozenset(
+        ("meningioma", "pituitary")
+    ): "Both enhance strongly, so place decides: in the sella, beside it, or far away? "
+    "A network has no map of the brain; it has textures.",
+    frozenset(
+        ("glioma", "pituitary")
+    ): "Place decides: a mass of the hemispheres is no pituitary tumour. A network has no "
+    "map of the brain; it has textures.",
+    frozenset(
+        ("glioma", "notumor")
+    ): "Plain to the eye, or faint? The networks know T2, FLAIR and plain T1 nearly only from "
+    "slices without tumour, and may answer by the kind of picture.",
+    frozenset(
+        ("meningioma", "notumor")
+    ): "Plain to the eye, or as grey as the cortex? The networks know T2, FLAIR and plain "
+    "T1 nearly only from slices without tumour, and may answer by the kind of picture.",
     frozenset(("notumor", "pituitary")): "The normal gland enhances too. Size, shape and the stalk tell a gland from a "
     "tumour, and one slice seldom shows all three.",
 }
@@ -54,18 +66,19 @@ def build() -> None:
     quiz = gr.State(None, time_to_live=SESSION_SECONDS)
     hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
     with gr.Tabs(elem_id="learn"):
-        with gr.Tab("Quiz", id="quiz", elem_id="learn-tab-quiz") as first:
-            with gr.Row(elem_id="learn-quiz"):
-                picture = gr.HTML(elem_id="learn-slice")
-                with gr.Column(elem_id="learn-ask"):
-                    said = gr.Radio([(label.text, label.name) for label in LABELS], label="What is it?", elem_id="learn-said")
-                    sure = gr.Radio(_CONFIDENCE_TEXT, label="How sure are you?", elem_id="learn-sure")
-                    with gr.Row(elem_id="learn-buttons"):
-                        commit = gr.Button("Commit", variant="primary", elem_id="learn-commit")
-                        onward = gr.Button("Next slice", variant="primary", elem_id="learn-next", visible=False)
-                        again = gr.Button("Restart", elem_id="learn-restart")
-                    tally = gr.HTML(elem_id="learn-score")
-                truth = gr.HTML(elem_id="learn-truth")
+        with gr.Tab("Quiz", id="quiz", elem_id="learn-tab-quiz") as first, gr.Row(elem_id="learn-quiz"):
+            picture = gr.HTML(elem_id="learn-slice")
+            with gr.Column(elem_id="learn-ask"):
+                said = gr.Radio(
+                    [(label.text, label.name) for label in LABELS], label="What is it?", elem_id="learn-said"
+                )
+                sure = gr.Radio(_CONFIDENCE_TEXT, label="How sure are you?", elem_id="learn-sure")
+                with gr.Row(elem_id="learn-buttons"):
+                    commit = gr.Button("Commit", variant="primary", elem_id="learn-commit")
+                    onward = gr.Button("Next slice", variant="primary", elem_id="learn-next", visible=False)
+                    again = gr.Button("Restart", elem_id="learn-restart")
+                tally = gr.HTML(elem_id="learn-score")
+            truth = gr.HTML(elem_id="learn-truth")
         with gr.Tab("Tumour types", id="types", elem_id="learn-tab-types"):
             which = gr.Radio(
                 [(label.text, label.name) for label in LABELS],
@@ -85,20 +98,13 @@ def build() -> None:
             gallery = gr.HTML('<p class="loading" role="status">Opening the slices …</p>', elem_id="learn-gallery")
 
     everything = [quiz, picture, said, sure, commit, onward, truth, tally]
-    _tab_of(quiz).select(_enter, quiz, everything, **hidden)
+    tab_of(quiz).select(_enter, quiz, everything, **hidden)
     first.select(_enter, quiz, everything, **hidden)
     commit.click(_commit, [quiz, said, sure], everything, **hidden)
     onward.click(_next, quiz, everything, **hidden)
     again.click(_restart, None, everything, **hidden)
     which.change(_page, which, page, api_visibility="private", show_progress="hidden")
     gr.on([wrong.select, truly.change], _gallery, truly, gallery, trigger_mode="always_last", **hidden)
-
-
-def _tab_of(block: gr.blocks.Block) -> gr.Tab:
-    """The tab that is being built, from anything in it."""
-    while not isinstance(block, gr.Tab):
-        block = block.parent
-    return block
 
 
 def _root() -> Path | None:
@@ -177,12 +183,13 @@ def _examine(case: Case) -> Examination:
 
 
 def _slice(examination: Examination, case: Case, label: str, boxed: bool = False) -> str:
-    slice_ = html.data_uri(_reduced(examination.image, SLICE_SIDE))
+    slice_ = html.data_uri(html._reduced(examination.image, SLICE_SIDE))
     box = _box(case) if boxed else ""
-    source = case.source if boxed else case.source.split(",")[0].rstrip(" 0123456789")
     if case.synthetic:
-        # Its title names the class.
-        source = f"{case.source}: drawn by a program" if boxed else "Synthetic: drawn by a program, no patient"
+        source = f"{case.source if boxed else 'Synthetic'}: drawn by a program, no patient"
+    else:
+        # Which data set it is from would give away much: one has tumours only.
+        source = case.source if boxed else "Where it is from is told with the truth."
     return (
         f'<figure class="shown"><div class="paper"><img src="{slice_}" alt="{label}">{box}</div>'
         f"<figcaption>{escape(source)}</figcaption></figure>"
@@ -206,23 +213,26 @@ def _truth(examination: Examination, answer: Answer, explanations: Sequence[Expl
     if case.synthetic:
         note = (
             "<b>Synthetic.</b> No patient and no expert: a program drew it for this class, and it was kept because the "
-            "models gave it this class. So they cannot be wrong here; you can."
+            "models gave it this class. That they are right here proves nothing."
+            f"{' The frame is where the tumour was drawn.' if case.box else ''}"
         )
     elif case.box:
         note = "The frame is the expert's box around the tumour."
+    elif case.label == "notumor":
+        note = "Nothing to frame: the slice is filed as one without tumour."
     else:
         note = "No box is known for this slice."
     seen = [get_spec(e.prediction.model).title for e in explanations if e.prediction.seen_in_training]
     if seen:
         note += f" {' and '.join(seen)} had this slice among the training images: memory, not evidence."
     elif not case.synthetic:
-        note += " The models were trained on most slices of these data sets; they have an unfair start."
-    slice_ = html.data_uri(_reduced(examination.image, html.HEAT_SIDE))
+        note += " The models learnt from most slices of these data sets or from near-copies: their start is unfair."
+    slice_ = html.data_uri(html._reduced(examination.image, html.HEAT_SIDE))
     width, height = examination.image.size
     cards = "".join(_card(case, explanation) for explanation in explanations)
     return (
         f'<section class="truth {kind}" role="status" style="--slice:url({slice_});--aspect:{width}/{height}">'
-        f"<h3>{verdict}: {DISPLAY_TEXT[case.label].lower()}</h3><p>{you} {note}</p>"
+        f"<h3>{verdict}. The truth: {DISPLAY_TEXT[case.label].lower()}</h3><p>{you} {note}</p>"
         f'<div class="learn-cards">{cards}</div></section>'
     )
 
@@ -233,7 +243,8 @@ def _card(case: Case, explanation: Explanation) -> str:
     refused = f'<p class="doubt">{escape(prediction.refusal_reason)}</p>' if prediction.refusal_reason else ""
     title, said = get_spec(prediction.model).title, DISPLAY_TEXT[prediction.predicted_class]
     return (
-        f'<article class="learn-card" data-model="{prediction.model}" data-right="{str(right).lower()}"><h4>{title}</h4>'
+        f'<article class="learn-card" data-model="{prediction.model}" data-right="{str(right).lower()}">'
+        f"<h4>{title}</h4>"
         f"<p>{'Right' if right else 'Wrong'}: {said} <span>{html._percent(prediction.confidence)}</span></p>"
         f"{_heat(explanation, _box(case))}{refused}</article>"
     )
@@ -243,7 +254,7 @@ def _heat(explanation: Explanation, box: str = "") -> str:
     target, title = DISPLAY_TEXT[explanation.target_class], get_spec(explanation.prediction.model).title
     if explanation.found:
         label = f"The slice; marked is where {title} saw evidence for {target}"
-        heat = f'<img class="heat" src="{html.data_uri(_reduced(colored(explanation.heatmap), 160))}" alt="">'
+        heat = f'<img class="heat" src="{html.data_uri(html._reduced(colored(explanation.heatmap), 160))}" alt="">'
     else:
         label, heat = f"The slice; {title} found no evidence for {target}", ""
     return f'<div class="view" role="img" aria-label="{label}">{heat}{box}</div>'
@@ -252,7 +263,9 @@ def _heat(explanation: Explanation, box: str = "") -> str:
 def _tally(quiz: Quiz) -> str:
     found = score(quiz.answers)
     if not found.n:
-        return '<p class="tally-none">Your score begins with your first answer. It is kept until you close the page.</p>'
+        return (
+            '<p class="tally-none">Your score begins with your first answer. It is kept until you close the page.</p>'
+        )
     models = "; ".join(f"{get_spec(name).title} {right} of {n}" for name, right, n in found.models)
     levels = "".join(
         f'<tr><th scope="row">{100 * level.confidence:.0f} %</th><td>{level.right} of {level.n}</td>'
@@ -266,9 +279,9 @@ def _tally(quiz: Quiz) -> str:
         f'<section class="tally"><h3>You: {found.right} of {found.n}</h3><p>{models}.</p>'
         f"<p>When you said {100 * most.confidence:.0f} %, you were right {times}. On average you said "
         f"{100 * found.mean_confidence:.0f} % and were right in {100 * found.right / found.n:.0f} %.</p>"
-        f"<p>Brier score <b>{found.brier:.2f}</b>: 0 is perfect; always saying 25 % about guesses gives 0.19.</p>"
-        '<table><thead><tr><th scope="col">You said</th><th scope="col">right</th><th scope="col">bar: right; mark: said'
-        f"</th></tr></thead><tbody>{levels}</tbody></table></section>"
+        f"<p>Brier score <b>{found.brier:.2f}</b>: 0 is perfect; guessing and saying 25 % gives 0.19.</p>"
+        '<table><thead><tr><th scope="col">You said</th><th scope="col">right</th>'
+        f'<th scope="col">bar: right; mark: said</th></tr></thead><tbody>{levels}</tbody></table></section>'
     )
 
 
@@ -295,7 +308,8 @@ def _page(label: str) -> str:
     return (
         f'<article class="tumour"><h2>{DISPLAY_TEXT[label]}</h2>{sections}<h3>What the models confuse it with</h3>'
         f"{_confused(label)}<h3>Sources</h3><ol>{sources}</ol>"
-        "<p><em>For teaching. No substitute for a textbook, and no ground for a decision about a patient.</em></p></article>"
+        "<p><em>For teaching. No substitute for a textbook, and no ground for a decision about a patient.</em></p>"
+        "</article>"
     )
 
 
@@ -303,11 +317,13 @@ def _confused(label: str) -> str:
     lines = []
     for model, n, wrong in confusions(label):
         said = ", ".join(f"{DISPLAY_TEXT[name].lower()} {count}" for name, count in wrong.most_common())
-        lines.append(f"<li>{get_spec(model).title}: {f'{wrong.total()} of {n} wrong ({said})' if said else f'none of {n}'}.</li>")
+        lines.append(
+            f"<li>{get_spec(model).title}: {f'{wrong.total()} of {n} wrong ({said})' if said else f'none of {n}'}.</li>"
+        )
     if not lines:
         return "<p>No predictions are on this machine, so nothing can be counted.</p>"
     return (
-        f"<p>Of the slices filed as {DISPLAY_TEXT[label].lower()} among the Kaggle Testing images, most of which have "
+        f"<p>Of the slices filed as {DISPLAY_TEXT[label].lower()} among the Kaggle Testing images, many of which have "
         f"near-copies among the training images, these were answered otherwise:</p><ul>{''.join(lines)}</ul>"
     )
 
@@ -318,8 +334,8 @@ def _gallery(label: str) -> str:
     if not folder:
         return (
             '<section class="waiting"><h2>Needs your own copy of the data</h2>'
-            f"<p>The most confident mistakes of the models are known by name ({len(mistakes)} slices of the Kaggle test "
-            "images), but no patient's picture comes with this page. To see them: run "
+            f"<p>The mistakes of the models are known by name ({len(mistakes)} slices of the Kaggle test images), "
+            "but no patient's picture comes with this page. To see them: run "
             "<code>python -m training data kaggle</code>, which explains the download, set "
             "<code>BRAIN_TUMOR_DATA</code> to the folder, and start the page again.</p></section>"
         )
@@ -333,17 +349,20 @@ def _gallery(label: str) -> str:
             # The user's copy may be another version of the data set.
             continue
     if not cards:
-        return html.problem("None of the slices that the models got wrong is in the folder that BRAIN_TUMOR_DATA names.")
+        return html.problem(
+            "None of the slices that the models got wrong is in the folder that BRAIN_TUMOR_DATA names."
+        )
     return (
-        f"<p>The {len(cards)} surest mistakes of {len(mistakes)} on the Kaggle test images, from your own copy. Some of "
-        f'them may be mistakes of the data set: judge for yourself.</p><div class="failures">{"".join(cards)}</div>'
+        f"<p>The {len(cards)} surest mistakes of {len(mistakes)} on the Kaggle test images, from your own copy. "
+        "Some of them may be mistakes of the data set: judge for yourself.</p>"
+        f'<div class="failures">{"".join(cards)}</div>'
     )
 
 
 def _failure(folder: Path, mistake: Mistake) -> str:
     examination = Examination(read_image(folder / mistake.image), mistake.image)
     explanations = examination.answers([said.model for said in mistake.wrong])
-    slice_ = html.data_uri(_reduced(examination.image, html.HEAT_SIDE))
+    slice_ = html.data_uri(html._reduced(examination.image, html.HEAT_SIDE))
     width, height = examination.image.size
     said = "".join(
         f"<li>{get_spec(s.model).title}: {'right, ' if s.predicted_class == mistake.label else ''}"
@@ -356,11 +375,6 @@ def _failure(folder: Path, mistake: Mistake) -> str:
     return (
         f'<article class="failure" style="--slice:url({slice_});--aspect:{width}/{height}">'
         f"<h3>Filed as {DISPLAY_TEXT[mistake.label].lower()}, taken for {either(instead)}</h3>"
-        f'<div class="views">{views}</div><ul>{said}</ul><p>{lesson}</p><p class="file">{escape(mistake.image)}</p></article>'
+        f'<div class="views">{views}</div><ul>{said}</ul><p>{lesson}</p>'
+        f'<p class="file">{escape(mistake.image)}</p></article>'
     )
-
-
-def _reduced(image: Image.Image, side: int) -> Image.Image:
-    image = image.copy()
-    image.thumbnail((side, side))
-    return image

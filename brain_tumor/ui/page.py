@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from brain_tumor.catalogue import list_models
-from brain_tumor.images import MAX_BYTES
 from brain_tumor.inference import load_model
 from brain_tumor.ui import batch, classify, html, learn, models, probe
+from brain_tumor.uploads import MAX_BYTES
 
 HERE = Path(__file__).parent
 
@@ -54,6 +54,8 @@ def launch_options() -> dict[str, Any]:
             body_text_color_subdued="*neutral_600",
             body_text_color_subdued_dark="*neutral_400",
             block_title_text_color="*neutral_700",
+            button_primary_background_fill="*primary_700",
+            button_primary_background_fill_dark="*primary_700",
             block_title_text_color_dark="*neutral_300",
         ),
         "css_paths": sorted(HERE.glob("*.css")),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.disturbance import DISTURBANCES, Disturbance
@@ -37,6 +36,7 @@ from brain_tumor.probing import (
 from brain_tumor.registry import MODELS, get_spec
 from brain_tumor.ui import html
 from brain_tumor.ui.classify import PREDICTED, QUEUE, SESSION_SECONDS, First
+from brain_tumor.ui.tabs import tab_of
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ THUMBNAIL_SIDE = 256
 
 CANVAS = """
 <figure class="cover">
-  <div class="paper"><img src="${picture}" alt=""><canvas tabindex="0" role="img"
-    aria-label="The slice as it came. Cover parts of it: paint with mouse or finger, or move with the arrow keys and press Space."></canvas></div>
+  <div class="paper"><img src="${picture}" alt=""><canvas tabindex="0" role="application" aria-label="The slice as it
+    came. Cover parts of it: paint with mouse or finger, or move with the arrow keys and press Space."></canvas></div>
   <figcaption><b>Before.</b> Paint over what the models should not see.</figcaption>
 </figure>
 """
@@ -67,7 +67,7 @@ class Session:
     source: Examination
     first: Examination | None
     changed: Examination
-    history: History = History()
+    history: History
 
     def after(self, history: History) -> Session:
         if history.now == self.history.now:
@@ -110,7 +110,8 @@ def build(first: First) -> None:
     with gr.Column(elem_id="probe"):
         with gr.Row(elem_id="probe-bar"):
             source = gr.Dropdown(_sources(), value=OWN, label="Slice", elem_id="probe-source", filterable=False)
-            brush = gr.Slider(1, 15, 5, step=1, label="Brush, % of the side", elem_id="probe-brush")
+            # Read by probe.js.
+            gr.Slider(1, 15, 5, step=1, label="Brush, % of the side", elem_id="probe-brush")
             undo = gr.Button("Undo", elem_id="probe-undo", size="sm")
             reset = gr.Button("Reset all", elem_id="probe-reset", size="sm")
             sweep = gr.Button("Try every change", variant="primary", elem_id="probe-sweep", size="sm")
@@ -136,7 +137,7 @@ def build(first: First) -> None:
     show = partial(_show, controls)
 
     # Nobody who stays on the first tab pays for this one.
-    _tab_of(session).select(
+    tab_of(session).select(
         partial(_enter, show), [session, first.examination, *settings], [*everything, source, swept, *found], **hidden
     )
     source.input(
@@ -166,13 +167,6 @@ def build(first: First) -> None:
             # Whoever moves the slider wants the change.
             control.amount.input(None, None, control.on, js="() => true", api_visibility="private")
     _endpoints(first)
-
-
-def _tab_of(block: gr.blocks.Block) -> gr.Tab:
-    """The tab that is being built, from anything in it."""
-    while not isinstance(block, gr.Tab):
-        block = block.parent
-    return block
 
 
 def _sources() -> list[tuple[str, str]]:
@@ -223,7 +217,7 @@ def _take(show: Callable, source: str, examination: Examination | None, *setting
         source = list_examples()[0].path.stem if source == OWN else source
         example = next((e for e in list_examples() if e.path.stem == source), list_examples()[0])
         taken = Examination(read_image(example.path), example.title)
-    outputs = show(Session(taken, examination, taken), *settings)
+    outputs = show(Session(taken, examination, taken, History()), *settings)
     return (*outputs, source, "", *[""] * len(DISTURBANCES))
 
 
@@ -262,7 +256,7 @@ def _show(controls: Sequence[Control], session: Session | None, *settings) -> tu
     changes = session.history.now if session else Changes()
     severities = dict(changes.severities)
     values = [v for c in controls for v in c.values(severities.get(c.disturbance.name))]
-    picture = html.data_uri(_reduced(session.source.image, html.SHOWN_SIDE)) if session else ""
+    picture = html.data_uri(html._reduced(session.source.image, html.SHOWN_SIDE)) if session else ""
     canvas = gr.HTML(strokes_to_json(changes.strokes), picture=picture)
     return (session, _answer(session, *settings), canvas, *values)
 
@@ -321,8 +315,8 @@ def _table(before: Sequence, rows: Sequence[tuple[str, Sequence[Flip]]], state: 
         for name, flips in rows
     )
     return (
-        '<div class="swept"><table><caption>Each change alone, at the strengths that were also measured on thousands of '
-        f'slices: the mildest that flips the answer. <span role="status">{state}</span></caption>'
+        '<div class="swept"><table><caption>Each change alone, on the slice as it came, at a few strengths: the '
+        f'mildest that flips the answer. <span role="status">{state}</span></caption>'
         f'<thead><tr><th scope="col">Change</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -372,10 +366,10 @@ def _answer(session: Session | None, *settings) -> str:
         log.info("%s", error)
         return html.problem(str(error))
     comparisons = [Comparison(*pair) for pair in zip(before, after, strict=True)]
-    slices = [html.data_uri(_reduced(e.image, THUMBNAIL_SIDE)) for e in (session.source, session.changed)]
+    slices = [html.data_uri(html._reduced(e.image, THUMBNAIL_SIDE)) for e in (session.source, session.changed)]
     width, height = session.source.image.size
     style = f"--before:url({slices[0]});--after:url({slices[1]});--aspect:{width}/{height}"
-    shown = html.data_uri(_reduced(session.changed.image, html.SHOWN_SIDE))
+    shown = html.data_uri(html._reduced(session.changed.image, html.SHOWN_SIDE))
     changes = session.history.now
     return (
         f'<section class="probed" style="{style}">'
@@ -429,20 +423,17 @@ def _view(when: str, explanation: Explanation) -> str:
     target = DISPLAY_TEXT[explanation.target_class]
     if explanation.found:
         label = f"The slice {when} the change; marked is where evidence for {target} was seen"
-        heat = f'<img class="heat" src="{html.data_uri(_reduced(colored(explanation.heatmap), 128))}" alt="">'
+        heat = f'<img class="heat" src="{html.data_uri(html._reduced(colored(explanation.heatmap), 128))}" alt="">'
     else:
         label, heat = f"The slice {when} the change; no evidence for {target} was found", ""
-    return f'<figure><div class="view {when}" role="img" aria-label="{label}">{heat}</div><figcaption>{when}</figcaption></figure>'
+    return (
+        f'<figure><div class="view {when}" role="img" aria-label="{label}">{heat}</div>'
+        f"<figcaption>{when}</figcaption></figure>"
+    )
 
 
 def _points(points: float) -> str:
     return f"{points:+.1f}".replace("-", "−")
-
-
-def _reduced(image: Image.Image, side: int) -> Image.Image:
-    image = image.copy()
-    image.thumbnail((side, side))
-    return image
 
 
 def _endpoints(first: First) -> None:

@@ -17,7 +17,7 @@ from slices import mri_slice
 from brain_tumor.catalogue import list_models
 
 OFFERED = [model.spec for model in list_models(available_only=True) if model.spec.offered]
-SLICES = 130
+SLICES = 104
 BAD = "<img src=x onerror=alert(1)>.png"
 
 
