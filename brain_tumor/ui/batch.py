@@ -141,7 +141,7 @@ def build(first: First, tabs: gr.Tabs) -> None:
     stop.click(_stop, session, stop, queue=False, show_progress="hidden", **private)
     forget.click(_forget, session, [session, *shown], show_progress="hidden", **private)
     look = {"show_progress": "hidden", "trigger_mode": "always_last", **private}
-    gr.on([order.input, show.input, text.input], _look, [session, order, show, text], paged, **look)
+    gr.on([order.input, show.input, text.change], _look, [session, order, show, text], paged, **look)
     for button, by in ((back, -1), (forth, 1)):
         button.click(partial(_turn, by=by), session, paged, **look).then(None, js=_TO_TABLE, **private)
     for button, write in ((as_csv, _csv), (as_json, _json_lines)):

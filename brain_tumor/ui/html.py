@@ -51,7 +51,7 @@ def examples(shown: Sequence[Example]) -> str:
     """Synthetic slices to press, class by class."""
     buttons = "".join(
         f'<button type="button" data-pick="example" data-value="{escape(e.title)}" title="{escape(e.title)}">'
-        f'<img src="{data_uri(_reduced(Image.open(e.path), THUMBNAIL_SIDE))}" alt="{escape(e.title)}"></button>'
+        f'<img src="{data_uri(reduced(Image.open(e.path), THUMBNAIL_SIDE))}" alt="{escape(e.title)}"></button>'
         for e in shown
     )
     return f'<section><h2>Or try a synthetic slice</h2><div class="thumbnails">{buttons}</div></section>'
@@ -75,7 +75,7 @@ def problem(sentence: str) -> str:
 def answer(examination: Examination, explanations: Sequence[Explanation]) -> str:
     """Banner, cards and the places that the models share, for one slice."""
     cards = "".join(_card(examination, explanation) for explanation in explanations)
-    slice_ = data_uri(_reduced(examination.image, SHOWN_SIDE))
+    slice_ = data_uri(reduced(examination.image, SHOWN_SIDE))
     width, height = examination.image.size
     style = f"--slice:url({slice_});--aspect:{width}/{height}"
     found = consensus_of(explanations)
@@ -122,7 +122,7 @@ def _card(examination: Examination, explanation: Explanation) -> str:
     if explanation.found:
         caption = f"{method} for <b>{target}</b>"
         label = f"The slice; {method} marks where {spec.title} saw evidence for {target}"
-        heat = f'<img class="heat" src="{data_uri(_reduced(colored(explanation.heatmap), HEAT_SIDE))}" alt="">'
+        heat = f'<img class="heat" src="{data_uri(reduced(colored(explanation.heatmap), HEAT_SIDE))}" alt="">'
     else:
         caption = f"{method}: nothing here speaks for <b>{target}</b>"
         label, heat = f"The slice, unmarked: {method} found no evidence for {target}", ""
@@ -179,7 +179,7 @@ def _shared_card(explanations: Sequence[Explanation]) -> str:
     return (
         '<article class="card shared"><h3>All of them</h3><p class="predicted">Shared places</p>'
         f'<figure><div class="view" role="img" aria-label="The slice; marked is where all models saw {target}">'
-        f'<img class="heat" src="{data_uri(_reduced(colored(shared), HEAT_SIDE))}" alt=""></div>'
+        f'<img class="heat" src="{data_uri(reduced(colored(shared), HEAT_SIDE))}" alt=""></div>'
         f"<figcaption>Where every model saw evidence for <b>{target}</b></figcaption></figure>"
         f'<div class="belief"><p>Their heatmaps overlap by <b>{100 * amount:.0f} %</b>.</p></div></article>'
     )
@@ -193,7 +193,7 @@ def _bar(name: str, probability: float, predicted: bool) -> str:
     )
 
 
-def _reduced(image: Image.Image, side: int) -> Image.Image:
+def reduced(image: Image.Image, side: int) -> Image.Image:
     image = image.copy()
     image.thumbnail((side, side))
     return image

@@ -30,6 +30,8 @@ SLICE_SIDE = 448
 GALLERY_SIZE = 8
 ALL = "all"
 
+_IN_VIEW = "() => document.getElementById('ID').scrollIntoView({ block: 'nearest' })"
+
 _CONFIDENCE_TEXT = [
     (f"{c:.0%}".replace("%", " %") + (" (a guess)" if c == CONFIDENCES[0] else ""), c) for c in CONFIDENCES
 ]
@@ -100,8 +102,13 @@ def build() -> None:
     everything = [quiz, picture, said, sure, commit, onward, truth, tally]
     tab_of(quiz).select(_enter, quiz, everything, **hidden)
     first.select(_enter, quiz, everything, **hidden)
-    commit.click(_commit, [quiz, said, sure], everything, **hidden)
-    onward.click(_next, quiz, everything, **hidden)
+    # On a phone the answer appears above or below what is in view.
+    commit.click(_commit, [quiz, said, sure], everything, **hidden).then(
+        None, js=_IN_VIEW.replace("ID", "learn-truth"), api_visibility="private"
+    )
+    onward.click(_next, quiz, everything, **hidden).then(
+        None, js=_IN_VIEW.replace("ID", "learn-slice"), api_visibility="private"
+    )
     again.click(_restart, None, everything, **hidden)
     which.change(_page, which, page, api_visibility="private", show_progress="hidden")
     gr.on([wrong.select, truly.change], _gallery, truly, gallery, trigger_mode="always_last", **hidden)
@@ -183,7 +190,7 @@ def _examine(case: Case) -> Examination:
 
 
 def _slice(examination: Examination, case: Case, label: str, boxed: bool = False) -> str:
-    slice_ = html.data_uri(html._reduced(examination.image, SLICE_SIDE))
+    slice_ = html.data_uri(html.reduced(examination.image, SLICE_SIDE))
     box = _box(case) if boxed else ""
     if case.synthetic:
         source = f"{case.source if boxed else 'Synthetic'}: drawn by a program, no patient"
@@ -227,7 +234,7 @@ def _truth(examination: Examination, answer: Answer, explanations: Sequence[Expl
         note += f" {' and '.join(seen)} had this slice among the training images: memory, not evidence."
     elif not case.synthetic:
         note += " The models learnt from most slices of these data sets or from near-copies: their start is unfair."
-    slice_ = html.data_uri(html._reduced(examination.image, html.HEAT_SIDE))
+    slice_ = html.data_uri(html.reduced(examination.image, html.HEAT_SIDE))
     width, height = examination.image.size
     cards = "".join(_card(case, explanation) for explanation in explanations)
     return (
@@ -245,7 +252,7 @@ def _card(case: Case, explanation: Explanation) -> str:
     return (
         f'<article class="learn-card" data-model="{prediction.model}" data-right="{str(right).lower()}">'
         f"<h4>{title}</h4>"
-        f"<p>{'Right' if right else 'Wrong'}: {said} <span>{html._percent(prediction.confidence)}</span></p>"
+        f"<p>{'Right' if right else 'Wrong'}: {said} <span>{html.percent(prediction.confidence)}</span></p>"
         f"{_heat(explanation, _box(case))}{refused}</article>"
     )
 
@@ -254,7 +261,7 @@ def _heat(explanation: Explanation, box: str = "") -> str:
     target, title = DISPLAY_TEXT[explanation.target_class], get_spec(explanation.prediction.model).title
     if explanation.found:
         label = f"The slice; marked is where {title} saw evidence for {target}"
-        heat = f'<img class="heat" src="{html.data_uri(html._reduced(colored(explanation.heatmap), 160))}" alt="">'
+        heat = f'<img class="heat" src="{html.data_uri(html.reduced(colored(explanation.heatmap), 160))}" alt="">'
     else:
         label, heat = f"The slice; {title} found no evidence for {target}", ""
     return f'<div class="view" role="img" aria-label="{label}">{heat}{box}</div>'
@@ -362,11 +369,11 @@ def _gallery(label: str) -> str:
 def _failure(folder: Path, mistake: Mistake) -> str:
     examination = Examination(read_image(folder / mistake.image), mistake.image)
     explanations = examination.answers([said.model for said in mistake.wrong])
-    slice_ = html.data_uri(html._reduced(examination.image, html.HEAT_SIDE))
+    slice_ = html.data_uri(html.reduced(examination.image, html.HEAT_SIDE))
     width, height = examination.image.size
     said = "".join(
         f"<li>{get_spec(s.model).title}: {'right, ' if s.predicted_class == mistake.label else ''}"
-        f"{DISPLAY_TEXT[s.predicted_class].lower()}, {html._percent(s.confidence)}</li>"
+        f"{DISPLAY_TEXT[s.predicted_class].lower()}, {html.percent(s.confidence)}</li>"
         for s in mistake.said
     )
     views = f'<div class="view" role="img" aria-label="The slice"></div>{"".join(map(_heat, explanations))}'

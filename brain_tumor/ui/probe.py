@@ -256,7 +256,7 @@ def _show(controls: Sequence[Control], session: Session | None, *settings) -> tu
     changes = session.history.now if session else Changes()
     severities = dict(changes.severities)
     values = [v for c in controls for v in c.values(severities.get(c.disturbance.name))]
-    picture = html.data_uri(html._reduced(session.source.image, html.SHOWN_SIDE)) if session else ""
+    picture = html.data_uri(html.reduced(session.source.image, html.SHOWN_SIDE)) if session else ""
     canvas = gr.HTML(strokes_to_json(changes.strokes), picture=picture)
     return (session, _answer(session, *settings), canvas, *values)
 
@@ -366,10 +366,10 @@ def _answer(session: Session | None, *settings) -> str:
         log.info("%s", error)
         return html.problem(str(error))
     comparisons = [Comparison(*pair) for pair in zip(before, after, strict=True)]
-    slices = [html.data_uri(html._reduced(e.image, THUMBNAIL_SIDE)) for e in (session.source, session.changed)]
+    slices = [html.data_uri(html.reduced(e.image, THUMBNAIL_SIDE)) for e in (session.source, session.changed)]
     width, height = session.source.image.size
     style = f"--before:url({slices[0]});--after:url({slices[1]});--aspect:{width}/{height}"
-    shown = html.data_uri(html._reduced(session.changed.image, html.SHOWN_SIDE))
+    shown = html.data_uri(html.reduced(session.changed.image, html.SHOWN_SIDE))
     changes = session.history.now
     return (
         f'<section class="probed" style="{style}">'
@@ -400,8 +400,8 @@ def _card(comparison: Comparison) -> str:
         kind, verdict = "holds", f"Holds: {was}"
     classes = dict.fromkeys((before.predicted_class, after.predicted_class))
     rows = "".join(
-        f'<tr><th scope="row">{DISPLAY_TEXT[name]}</th><td>{html._percent(before.best_probabilities[name])}</td>'
-        f"<td>{html._percent(after.best_probabilities[name])}</td><td>{_points(comparison.points(name))}</td></tr>"
+        f'<tr><th scope="row">{DISPLAY_TEXT[name]}</th><td>{html.percent(before.best_probabilities[name])}</td>'
+        f"<td>{html.percent(after.best_probabilities[name])}</td><td>{_points(comparison.points(name))}</td></tr>"
         for name in classes
     )
     refusal = ""
@@ -423,7 +423,7 @@ def _view(when: str, explanation: Explanation) -> str:
     target = DISPLAY_TEXT[explanation.target_class]
     if explanation.found:
         label = f"The slice {when} the change; marked is where evidence for {target} was seen"
-        heat = f'<img class="heat" src="{html.data_uri(html._reduced(colored(explanation.heatmap), 128))}" alt="">'
+        heat = f'<img class="heat" src="{html.data_uri(html.reduced(colored(explanation.heatmap), 128))}" alt="">'
     else:
         label, heat = f"The slice {when} the change; no evidence for {target} was found", ""
     return (

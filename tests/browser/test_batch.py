@@ -96,7 +96,11 @@ def test_an_archive_becomes_a_table_whose_rows_open(many, archive, screenshots):
 
 
 def test_a_stopped_batch_keeps_its_rows_and_another_takes_its_place(many, archive):
-    drop(many, archive)
+    long = archive.parent / "long.zip"
+    with zipfile.ZipFile(long, "w") as file:
+        for k in range(1500):
+            file.write(archive.parent / "0.png", f"{k}.png")
+    drop(many, long)
     expect(many.locator("#many-table tr[data-row]").first).to_be_visible()
     many.locator("#many-stop").click()
     expect(many.locator("#many-status h2")).to_contain_text("Stopped: ")
