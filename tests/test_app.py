@@ -79,9 +79,10 @@ def assert_answers_of_the_python_api(result: dict, path: Path, names: list[str])
     assert result["consensus"]["verdict"] in (*CLASS_NAMES, UNCERTAIN, REFUSED)
 
 
-def test_only_the_documented_endpoint_is_public(client):
+def test_only_the_documented_endpoints_are_public(client):
     api = client.view_api(return_format="dict", print_info=False)
-    assert list(api["named_endpoints"]) == ["/classify"]
+    documented = re.findall(r"^\| `(/\w+)` ", (Path(__file__).parents[1] / "README.md").read_text(), re.MULTILINE)
+    assert sorted(api["named_endpoints"]) == sorted(documented)
     assert not api["unnamed_endpoints"]
     parameters = api["named_endpoints"]["/classify"]["parameters"]
     assert [p["parameter_name"] for p in parameters] == ["image", "models", "method", "target_class"]

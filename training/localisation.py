@@ -48,7 +48,7 @@ THRESHOLDS = np.arange(1, 20) / 20
 """Fractions of a map's maximum at which it is cut to be compared with the box."""
 BATCH = 32
 RESAMPLES = 2000
-SAMPLED, PERTURBED = 40, 10
+SAMPLED, PERTURBED = 20, 6
 """Slices of each fold for what costs several passes (forgetting, hiding), and many (deletion, insertion, ROAD)."""
 REMOVED = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 ROAD_PERCENTILES = (70, 90)

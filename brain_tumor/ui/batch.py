@@ -22,7 +22,7 @@ from brain_tumor.images import ImageError
 from brain_tumor.labels import DISPLAY_TEXT, LABELS
 from brain_tumor.registry import MODELS, UnknownModelError, get_spec
 from brain_tumor.trust import REFUSED, UNCERTAIN
-from brain_tumor.ui import classify, html
+from brain_tumor.ui import classify, html, viewer
 from brain_tumor.ui.classify import First
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def build(first: First, tabs: gr.Tabs) -> None:
     table.select(
         _open,
         [session, *first.settings],
-        [first.examination, first.answer, tabs, table],
+        [first.examination, first.answer, tabs, table, *first.scan.outputs],
         show_progress="minimal",
         trigger_mode="always_last",
         **private,
@@ -240,7 +240,13 @@ def _open(session: Session | None, models: list[str], target: str, method: str, 
         raise gr.Error(sentence, title="Gone", print_exception=False) from None
     session.batch.opened.add(row.number)
     answer = classify.show(examination, models, target, method)
-    return examination, answer, gr.Tabs(selected="slice"), _table(session, _selection(session))
+    return (
+        examination,
+        answer,
+        gr.Tabs(selected="slice"),
+        _table(session, _selection(session)),
+        *viewer.shown(None),
+    )
 
 
 def _row_at(session: Session | None, number: int) -> Row:

@@ -53,11 +53,13 @@ class First:
         examination: State, the `Examination` that is shown or None.
         settings: chosen models, class to explain, method.
         answer: HTML of the answer.
+        scan: the controls of a volume.
     """
 
     examination: gr.State
     settings: tuple[gr.CheckboxGroup, gr.Radio, gr.Dropdown]
     answer: gr.HTML
+    scan: viewer.Controls
 
 
 def build() -> First:
@@ -119,7 +121,7 @@ def build() -> First:
     opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
     gr.on([chosen.change, method.change], None, [chosen, method], None, js=_KEEP_ADDRESS, api_visibility="private")
     _endpoint(choices, offered)
-    return First(examination, (chosen, target, method), answer)
+    return First(examination, (chosen, target, method), answer, scan)
 
 
 def from_address(request: gr.Request) -> tuple[Any, Any]:

@@ -3,7 +3,9 @@
   // drop zone takes none, so the latest waits for it.
   let waiting = null;
   const deliver = () => {
-    const input = document.querySelector("#slice-upload input[type=file]");
+    const many = document.querySelector("#many-upload input[type=file]");
+    const shown = many && many.closest("#many").offsetParent;
+    const input = shown ? many : document.querySelector("#slice-upload input[type=file]");
     if (!input) {
       setTimeout(deliver, 100);
       return;
