@@ -66,7 +66,7 @@ _SPECS = (
         study_recipe="cnn_v1",
         study="A",
         reported_accuracy=0.9237,
-        patientwise_recipe="boxes_plain",
+        patientwise_recipe="cnn_v1",
         location_stages=("relu2",),
     ),
     ModelSpec(
@@ -79,7 +79,7 @@ _SPECS = (
         study_recipe="cnn_v2",
         study="A",
         reported_accuracy=0.9497,
-        patientwise_recipe="boxes_plain",
+        patientwise_recipe="cnn_v2",
         location_stages=("relu3",),
     ),
     ModelSpec(
@@ -92,7 +92,7 @@ _SPECS = (
         study_recipe="cnn_v3",
         study="A",
         reported_accuracy=0.8284,
-        patientwise_recipe="boxes_plain",
+        patientwise_recipe="cnn_v3",
         location_stages=("relu3",),
     ),
     ModelSpec(
@@ -105,7 +105,7 @@ _SPECS = (
         study_recipe="cnn_v4",
         study="A",
         reported_accuracy=0.9809,
-        patientwise_recipe="boxes_plain",
+        patientwise_recipe="cnn_v4",
         location_stages=("relu3",),
         offered=True,
     ),
@@ -170,7 +170,7 @@ _SPECS = (
         study_recipe="baseline_cnn",
         study="B",
         reported_accuracy=0.8684,
-        patientwise_recipe="boxes_plain",
+        patientwise_recipe="baseline_cnn",
         location_stages=("relu3",),
     ),
     ModelSpec(

@@ -198,17 +198,6 @@ RECIPES: dict[str, Recipe] = {
         label_smoothing=0.05,
         ema=0.998,
     ),
-    "scratch_plain": Recipe(
-        # As `scratch`, for a network that takes one size only and, without batch norm, half the learning rate.
-        phases=_everything(50, 1e-3),
-        optimizer="adamw",
-        weight_decay=0.05,
-        batch_size=64,
-        schedule=OneCycle(),
-        augmentation=_ACQUISITION,
-        label_smoothing=0.05,
-        ema=0.998,
-    ),
     "boxes": Recipe(
         # For the five folds, where images are few: the boxes say where to look long before the labels have taught it.
         phases=_everything(18, 1.5e-3),
@@ -220,19 +209,6 @@ RECIPES: dict[str, Recipe] = {
         schedule=OneCycle(),
         augmentation=_ACQUISITION_STRONG,
         resolutions=((0, 96), (9, 128), (14, 176), (16, 224)),
-        label_smoothing=0.05,
-        ema=0.99,
-        box_weight=1.0,
-        validate=False,
-    ),
-    "boxes_plain": Recipe(
-        phases=_everything(20, 1e-3),
-        protocol="patientwise",
-        optimizer="adamw",
-        weight_decay=0.05,
-        batch_size=32,
-        schedule=OneCycle(),
-        augmentation=_ACQUISITION_STRONG,
         label_smoothing=0.05,
         ema=0.99,
         box_weight=1.0,
