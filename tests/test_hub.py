@@ -21,7 +21,7 @@ from brain_tumor.checkpoints import MODEL_FILE, hub_repo
 from brain_tumor.images import read_image
 from brain_tumor.inference import load_model
 from training.__main__ import main
-from training.publish import ROOT, PublishError, space_upload
+from training.publish import ROOT, SPACE_FILES, PublishError, space_upload
 
 PREFIX = f"{OWNER}/brain-tumor"
 SMALL, LARGE = "cnn_v1", "cnn_v4"  # the large one is more than huggingface_hub reads at once (10 MB)
@@ -210,7 +210,7 @@ def test_space_holds_what_the_page_needs_and_nothing_else(client, tmp_path):
     files = client.hub.files("space", PREFIX)
     assert {"app.py", "README.md", "LICENSE", "requirements.txt", "brain_tumor/ui/page.py"} <= files.keys()
     assert f"weights/{LARGE}/{MODEL_FILE}" in files
-    assert {path.split("/")[0] for path in files if "/" in path} == {"brain_tumor", "weights"}
+    assert {path.split("/")[0] for path in files if "/" in path} == {"brain_tumor", "docs", "weights"}
     assert not [path for path in files if SMALL in path or "__pycache__" in path]
 
     # What is no longer here goes from there, too.
@@ -267,7 +267,7 @@ def test_nothing_to_publish_is_said(what, weights, capsys):
     ],
 )
 def test_space_that_would_not_start_is_not_published(front, problem, weights, tmp_path):
-    for name in ("app.py", "requirements.txt", "LICENSE", "brain_tumor/__init__.py"):
+    for name in (*SPACE_FILES, "brain_tumor/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / "README.md").write_text(f"{front}# Title\n")

@@ -227,10 +227,11 @@ def fit(train: Sequence[Record], root: Path) -> Measured:
     distances = {name: np.array(lookups(others[name], exact)) for name in chosen_on}
     threshold = choose_threshold(np.concatenate(list(distances.values())))
     index = replace(exact, threshold=threshold)
-    false_alarms, found = [], []
+    false_alarms, taken, found = [], [], []
     for name, records in others.items():
         nearest = distances[name] if name in distances else np.array(lookups(records, index))
         false_alarms.append(Rate(name, len(records), int((nearest <= threshold).sum())))
+        taken += [r.image for r, distance in zip(records, nearest, strict=True) if distance <= threshold]
         log.info("%s", false_alarms[-1])
     for name, records in copies.items():
         nearest = np.array(lookups(records, index))
@@ -253,6 +254,7 @@ def fit(train: Sequence[Record], root: Path) -> Measured:
         "threshold": round(threshold, 6),
         "chosen_on": chosen_on,
         "false_alarms": [rate.to_json() for rate in false_alarms],
+        "taken_for_copies": taken,
         "copies": [rate.to_json() for rate in found],
         "training_images_disturbed": [rate.to_json() for rate in disturbed],
         "picture_variance_explained_by_codes": round(rebuilt, 4),
@@ -263,14 +265,12 @@ def fit(train: Sequence[Record], root: Path) -> Measured:
 def choose_threshold(distances: np.ndarray) -> float:
     """The largest threshold at which a share `FALSE_ALARMS` or less of images that are no copies is taken for one.
 
-    It lies half-way between the last distance that counts as a copy and the first that does not.
+    It lies half a bit below the first distance that is too much.
 
     Args:
         distances: in [0, 1], of at least one such image.
     """
-    ordered = np.sort(distances)
-    allowed = int(FALSE_ALARMS * len(ordered))
-    return float((ordered[allowed - 1] if allowed else 0.0) + ordered[allowed]) / 2
+    return float(np.sort(distances)[int(FALSE_ALARMS * len(distances))] - 0.5 / BITS)
 
 
 def split_copies(train: Sequence[Record], root: Path) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:

@@ -69,8 +69,7 @@ def build() -> First:
     offered = [model.spec.name for model in models if model.spec.offered]
     with gr.Row(elem_id="classify"):
         with gr.Column(elem_id="drop"):
-            # Several files are the slices of one series.
-            upload = gr.File(label="Slice", file_count="multiple", elem_id="slice-upload", height=120, show_label=False)
+            upload = gr.File(label="Slice", elem_id="slice-upload", height=120, show_label=False)
             gr.HTML(html.examples(list_examples()), elem_id="examples")
             example = gr.Textbox(visible="hidden", elem_id="example", show_label=False)
         with gr.Column(elem_id="answers"):
@@ -132,19 +131,17 @@ def from_address(request: gr.Request) -> tuple[Any, Any]:
     return models or gr.skip(), method if method in METHODS else gr.skip()
 
 
-def _open(paths: list[str], models: list[str], target: str, method: str) -> tuple[Any, ...]:
+def _open(path: str, models: list[str], target: str, method: str) -> tuple[Any, ...]:
     """Read the upload and answer. The drop zone is emptied at once, ready for the next slice."""
     try:
-        if is_volume(paths):
-            scan = Scan.open(paths)
+        if is_volume(path):
+            scan = Scan.open(path)
             examination = scan.examination()
         else:
-            scan, examination = None, Examination(read_image(paths[0]), Path(paths[0]).name)
+            scan, examination = None, Examination(read_image(path), Path(path).name)
     except ImageError as error:
         return None, None, html.problem(str(error)), *viewer.shown(None)
     answer = show(examination, models, target, method)
-    if scan is None and len(paths) > 1:
-        answer = html.remark(f"The first of {len(paths)} pictures. For all of them, see Many slices.") + answer
     return None, examination, answer, *viewer.shown(scan)
 
 

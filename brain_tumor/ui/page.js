@@ -11,7 +11,7 @@
       return;
     }
     const transfer = new DataTransfer();
-    for (const file of waiting) transfer.items.add(file);
+    for (const file of shown ? waiting : waiting.slice(0, 1)) transfer.items.add(file);
     waiting = null;
     input.files = transfer.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));

@@ -25,23 +25,23 @@ class Scan:
     """A volume that is looked at, and which of its slices.
 
     Attributes:
-        paths: the upload, for its other series.
+        path: the upload, for its other series.
         index: of the slice in the plane, from 0.
         window: None means the volume's default.
     """
 
     volume: Volume
-    paths: tuple[str, ...]
+    path: str
     plane: str
     index: int
     window: Window | None = None
 
     @classmethod
-    def open(cls, paths: list[str], item: int = 0) -> Scan:
+    def open(cls, path: str, item: int = 0) -> Scan:
         """The middle slice of the plane that was scanned; ImageError as `read_volume`."""
-        volume = read_volume(paths, item)
+        volume = read_volume(path, item)
         plane = volume.planes[0]
-        return cls(volume, tuple(paths), plane, volume.count(plane) // 2)
+        return cls(volume, path, plane, volume.count(plane) // 2)
 
     def examination(self) -> Examination:
         """The slice, under a name that says nothing about the patient."""
@@ -142,7 +142,7 @@ def listen(
 
     def choose(scan: Scan, item: int, *settings: Any) -> tuple[Any, ...]:
         try:
-            opened = Scan.open(list(scan.paths), item)
+            opened = Scan.open(scan.path, item)
         except (ImageError, OSError):
             problem = html.problem("The upload is gone after some minutes. Drop the scan again for its other series.")
             return None, problem, *shown(None)

@@ -47,10 +47,10 @@ class AppPage:
     def __init__(self, tab: Page, url: str):
         self.tab = tab
         self.url = url
-        self.cards = tab.locator("#answer .card")
+        self.cards = tab.locator("#answer .card[data-model]")
         self.banner = tab.locator("#answer .banner")
         self.alert = tab.locator("#answer [role=alert]")
-        self.heats = tab.locator("#answer .card img.heat")
+        self.heats = tab.locator("#answer .card[data-model] img.heat")
         self.drop_button = tab.locator("#slice-upload button")
         self.open()
 
@@ -126,7 +126,7 @@ def test_a_slice_is_answered_by_every_offered_model_without_a_press(page, slices
         expect(card.locator(".predicted")).to_contain_text(DISPLAY_TEXT[prediction.predicted_class])
         shown = card.locator(".bars .value").all_inner_texts()
         assert [round(score(text), 2) for text in shown] == [
-            pytest.approx(min(max(p, 0.0005), 0.9995), abs=0.011) for p in prediction.probabilities.values()
+            pytest.approx(min(max(p, 0.0005), 0.9995), abs=0.011) for p in prediction.best_probabilities.values()
         ]
         expect(card.locator(".bars .top .value")).to_have_text(card.locator(".predicted span").inner_text())
     page.tab.screenshot(path=screenshots / "answer.png", full_page=True)
@@ -307,7 +307,7 @@ _CONTRASTS = """() => {
         return [255, 255, 255];
     };
     const texts = ["h1", ".banner h2", ".banner p", ".card h3", ".predicted", "figcaption", ".bars .label",
-                   ".bars .value", ".time", ".notice", "#target label span", "#models label span"];
+                   ".bars .value", ".belief p", ".card summary", ".notice", "#target label span", "#models label span"];
     return texts.map(selector => {
         const element = document.querySelector(selector);
         const [a, b] = [light(parse(getComputedStyle(element).color).slice(0, 3)), light(ground(element))];
