@@ -15,8 +15,9 @@ from brain_tumor.registry import get_spec
 UNCERTAIN = "uncertain"
 REFUSED = "refused"
 
-MIN_OVERLAP = 0.1
-"""Heatmaps of two models that overlap less (`explanation.overlap`) look at different places."""
+MIN_OVERLAP = 0.2
+"""Heatmaps that overlap less (`explanation.overlap`) look at different places: of tumour slices of Kaggle's validation
+images that cnn_v4 and resnet18 answer alike, one in fifty does."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
-from training import figures, localisation, patientwise, robustness
+from training import figures, guards, localisation, patientwise, robustness
 from training.augmentation import Augmentation
 from training.data import DATA_SETS, DataError, DataSet
 from training.engine import Epoch
@@ -54,7 +54,7 @@ HISTORY_FILE = "history.json"
 # Written by `python -m benchmarks.latency --write`.
 LATENCY_FILE = "latency.json"
 # What is measured once, on the images themselves, and cannot be computed from predictions.
-SOURCES = (HISTORY_FILE, "refusal.json", "seen.json", localisation.JSON_FILE, robustness.FILE)
+SOURCES = (HISTORY_FILE, guards.REFUSAL_FILE, guards.SEEN_FILE, localisation.JSON_FILE, robustness.FILE)
 DOCUMENT = Path("docs", "trust.md")
 CHOSEN_MARK = "‡"
 INITIALISATIONS = {"random": "random weights", "imagenet": "ImageNet weights"}
@@ -426,6 +426,8 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "calibration": partial(patientwise.calibration_table, found),
         "sets": partial(patientwise.sets_table, found),
         "selective": partial(patientwise.selective_table, found),
+        "refusal": lambda: guards.refusal_tables(systems_with_weights()),
+        "seen": lambda: guards.seen_table(systems_with_weights()),
         "explanations": partial(_measured_parts, localisation.JSON_FILE, localisation.read, localisation.describe),
         "robustness": partial(_measured_parts, robustness.FILE, robustness.read, robustness.describe),
     }

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
-from safetensors.torch import save_file
+from safetensors.torch import save
 from scipy import ndimage
 from sklearn.covariance import LedoitWolf
 from sklearn.linear_model import LogisticRegression
@@ -396,11 +396,9 @@ def save_gate(gate: Gate, checkpoint: Checkpoint) -> None:
     tensors = {f"{name}.{key}": value for name, block in blocks.items() for key, value in vars(block).items()}
     tensors |= {"support": gate.support, "weights": gate.weights}
     metadata = {name: repr(getattr(gate, name)) for name in ("offset", "gamma", "threshold")}
-    save_file(
-        {name: value.half().contiguous() for name, value in tensors.items()},
-        checkpoint.folder / GATE_FILE,
-        metadata | {"system": gate.system, "sha256": checkpoint.sha256},
-    )
+    metadata |= {"system": gate.system, "sha256": checkpoint.sha256}
+    half = {name: value.half().contiguous() for name, value in tensors.items()}
+    (checkpoint.folder / GATE_FILE).write_bytes(save(half, metadata))
 
 
 def _fit_block(slices: Tensor, others: Tensor, axes: int) -> Block:

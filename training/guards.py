@@ -1,0 +1,67 @@
+"""Markdown of what was measured of the two guards: refusal, and the index of training images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from brain_tumor.registry import get_spec
+from training.evaluation import evaluation_folder, percent, table, wilson
+
+REFUSAL_FILE, SEEN_FILE = "refusal.json", "seen.json"
+
+
+def refusal_tables(systems: Iterable[str]) -> str:
+    """Per system: slices that were refused though they are slices, and pictures that were not though they are none."""
+    return "\n\n".join(_refusal(system, content) for system, content in _measured(systems, REFUSAL_FILE)) or _NOTHING
+
+
+def seen_table(systems: Iterable[str]) -> str:
+    """How many copies of training images are found, and how many other slices are taken for one, by data set."""
+    rows = []
+    for system, content in _measured(systems, SEEN_FILE):
+        alarms = {rate["images"]: rate for rate in content["false_alarms"]}
+        rows += [
+            [get_spec(system).title, copies["images"], _share(copies), _share(alarms[copies["images"]])]
+            for copies in content["copies"]
+            if copies["images"] in alarms
+        ]
+    if not rows:
+        return _NOTHING
+    header = ["system", "images", "copies of training images found", "others taken for one"]
+    worst = [
+        f"{rate['images']} {100 * rate['found'] / rate['n']:.0f} %"
+        for rate in next(iter(dict(_measured(systems, SEEN_FILE)).values()))["training_images_disturbed"]
+        if rate["found"] < 0.95 * rate["n"]
+    ]
+    return f"{table(header, rows)}\n\nTraining images that are changed more are found less often: {', '.join(worst)}."
+
+
+_NOTHING = "Not measured yet."
+
+
+def _measured(systems: Iterable[str], name: str) -> list[tuple[str, dict[str, Any]]]:
+    paths = {system: evaluation_folder(system) / name for system in systems}
+    return [(system, _read(path)) for system, path in paths.items() if path.exists()]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _refusal(system: str, content: dict[str, Any]) -> str:
+    used, unknown = content["in_use"], content["fitted_to_kinds_of_role_fit"]["negatives"]["test"]
+    rows = [[f"{name}: slices", _share(rate, "refused")] for name, rate in used["slices"].items()]
+    rows += [[f"slices {name}", _share(rate, "refused")] for name, rate in used["slices_as_brought"].items()]
+    rows += [
+        ["pictures of kinds that it was not fitted to", _share(unknown, "refused")],
+        ["real pictures that came with software packages", _share(used["bundled"], "refused")],
+    ]
+    return f"### {get_spec(system).title}\n\n{table(['shown', 'refused'], rows)}"
+
+
+def _share(rate: dict[str, Any], counted: str = "found") -> str:
+    n, found = rate["n"], rate[counted]
+    return f"{percent(found / n, wilson(found, n))}, n = {n:,}"
