@@ -1,0 +1,53 @@
+"""The answer along a scan: every slice once, the suspicious ones first, and neighbours not listed twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from slices import mri_slice
+from test_trust import answer
+
+from brain_tumor import classify, list_models
+from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
+from brain_tumor.trust import consensus
+from brain_tumor.volumes import Volume
+
+OFFERED = [model.spec.name for model in list_models(available_only=True) if model.spec.offered]
+
+
+def finding(index: int, suspicion: float, refused: bool = False) -> Finding:
+    said = replace(
+        answer("resnet18", "glioma", refusal_reason="No brain." if refused else None),
+        calibrated_probabilities={"glioma": suspicion, "meningioma": 0.0, "notumor": 1 - suspicion, "pituitary": 0.0},
+    )
+    return Finding(index, consensus([said]))
+
+
+def test_every_slice_is_answered_once_as_it_is_alone():
+    slices = [np.asarray(mri_slice(seed, 96).convert("L")) for seed in range(11)]
+    # Axial slices as a volume stores them: X to the right, Y to the front, Z to the head.
+    voxels = np.stack([pixels[::-1, ::-1].T for pixels in slices], axis=2)
+    volume = Volume(voxels=voxels, spacing=(1.0, 1.0, 1.0), planes=("axial",))
+    found = list(sweep(volume, "axial", None, OFFERED))
+    assert [f.index for f in found] == list(range(11))
+    for index in (0, 10):
+        alone = consensus(classify(volume.slice("axial", index), OFFERED))
+        assert found[index].consensus.leading == alone.leading
+        assert found[index].consensus.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
+
+
+def test_the_most_suspicious_come_first_without_their_neighbours():
+    found = [finding(i, s) for i, s in enumerate((0.1, 0.5, 0.9, 0.8, 0.3, 0.7, 0.1))]
+    assert [f.index for f in most_suspicious(found)] == [2, 5]
+    assert [f.index for f in most_suspicious(found, count=1)] == [2]
+
+
+def test_nothing_suspicious_is_nothing_listed():
+    assert most_suspicious([finding(i, MIN_SUSPICION / 2) for i in range(5)]) == []
+
+
+def test_what_is_no_brain_is_not_suspicious():
+    assert finding(0, 0.9, refused=True).suspicion == 0
+    assert finding(0, 0.9).suspicion == pytest.approx(0.9)
