@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 TITLE = "Brain MRI, several opinions"
 NOTICE = (
     "Not a medical device. For teaching and research; never base a decision about a patient on it. "
-    "The networks know four answers and nothing else: any other disease gets one of them too."
+    "The networks know four answers and nothing else: any other disease gets one of them too. "
+    "A heatmap shows what a network used, not where the tumour is."
 )
 
 PAGE_MM = (210.0, 297.0)
