@@ -52,8 +52,6 @@ def external(root: Path) -> Split:
     )
 
 
-
-
 @dataclass(frozen=True)
 class Symmetry:
     """One of the eight ways to lay a square onto itself: quarter turns anticlockwise, then perhaps left for right."""
