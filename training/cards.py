@@ -45,7 +45,8 @@ from training.evaluation import (
     to_json,
 )
 from training.figures import millions
-from training.protocols import PROTOCOLS, clean_images
+from training.outoffold import distinct, measure_patientwise
+from training.protocols import PATIENTWISE, PROTOCOLS, clean_images
 from training.reproduction import reproduction
 
 CARD_FILE = "README.md"
@@ -271,6 +272,7 @@ def _results_section(spec: ModelSpec, config: dict[str, Any], results: list[Resu
     for result in results:
         if result.clean:
             yield _clean_sentence(result)
+    yield from _patientwise_section(spec.name)
     if any(result.chose_epoch for result in results):
         yield _chosen_note()
     warnings = [f"> - {d.title}: {fault}" for d in _data_sets(config, results) for fault in d.faults]
@@ -290,6 +292,23 @@ def _results_section(spec: ModelSpec, config: dict[str, Any], results: list[Resu
         n = f"of {result.metrics.n:,} images, protocol {result.protocol}"
         yield f"![Confusion matrix {n}](evaluation/{result.protocol}_confusion.png)"
         yield f"![ROC and precision-recall curves {n}](evaluation/{result.protocol}_curves.png)"
+
+
+def _patientwise_section(system: str) -> Iterator[str]:
+    path = evaluation_folder(system) / f"{PATIENTWISE}.csv"
+    if not path.exists():
+        return
+    found = measure_patientwise(distinct(read_predictions(path)))
+    folds = f"{len(found.folds)} folds" if len(found.folds) > 1 else "one fold"
+    yield (
+        "**On patients not seen**, the number to believe: networks of this architecture (recipe "
+        f"`{get_spec(system).patientwise_recipe}`), each asked about the patients that it was not trained on "
+        f"({folds}), are right in **{percent(found.tumour, found.tumour_interval)}** of {found.tumour_n:,} slices with "
+        f"a tumour, choosing among the three tumour classes, and in {percent(found.overall, found.overall_interval)} of {found.overall_n:,} "
+        "distinct slices of all four classes; intervals are over patients."
+    )
+    if (evaluation_folder(system) / patientwise.RELIABILITY_FIGURE).exists():
+        yield f"![How often calibrated probabilities were right](evaluation/{patientwise.RELIABILITY_FIGURE})"
 
 
 def _clean_sentence(result: Result) -> str:

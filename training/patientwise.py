@@ -30,6 +30,7 @@ from training.outoffold import PatientwiseMetrics, distinct, ensemble, measure_p
 from training.protocols import FOLDS, PATIENTWISE
 from training.selective import SHARES, Selective, decided, selective
 
+RELIABILITY_FIGURE = "reliability.png"
 # Five-fold results on the same folds, all from ImageNet weights, as stated by their authors.
 PUBLISHED = (("DenseNet-121", 0.9533), ("ResNet-50", 0.9465), ("EfficientNet-B0", 0.9373))
 
@@ -182,7 +183,7 @@ def drawings(found: Mapping[str, Believed], folder: Path) -> dict[Path, tuple[pa
     for system, one in found.items():
         title = f"{get_spec(system).title}, patients not seen, n = {one.calibration.n:,}"
         source = repr(one.calibration.bins) + title
-        drawn[evaluation_folder(system) / "reliability.png"] = (partial(reliability_figure, one, title), source)
+        drawn[evaluation_folder(system) / RELIABILITY_FIGURE] = (partial(reliability_figure, one, title), source)
     if found:
         source = repr([(name, one.selective.confidence.sum(), one.metrics) for name, one in found.items()])
         drawn[folder / "selective.png"] = (partial(selective_figure, found), source)
