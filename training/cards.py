@@ -304,7 +304,8 @@ def _patientwise_section(system: str) -> Iterator[str]:
         "**On patients not seen**, the number to believe: networks of this architecture (recipe "
         f"`{get_spec(system).patientwise_recipe}`), each asked about the patients that it was not trained on "
         f"({folds}), are right in **{percent(found.tumour, found.tumour_interval)}** of {found.tumour_n:,} slices with "
-        f"a tumour, choosing among the three tumour classes, and in {percent(found.overall, found.overall_interval)} of {found.overall_n:,} "
+        "a tumour, choosing among the three tumour classes, and in "
+        f"{percent(found.overall, found.overall_interval)} of {found.overall_n:,} "
         "distinct slices of all four classes; intervals are over patients."
     )
     if (evaluation_folder(system) / patientwise.RELIABILITY_FIGURE).exists():
