@@ -94,7 +94,8 @@ def write_all() -> list[Path]:
     Raises:
         DataError, CheckpointError: a source is damaged; the message names it.
     """
-    texts, drawings = _texts(), _drawings()
+    found = patientwise.believed()
+    texts, drawings = _texts(found), _drawings(found)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8", newline="\n")
     for path, drawing in drawings.items():
@@ -107,7 +108,8 @@ def drift() -> list[str]:
 
     A figure differs if it was drawn from other data; how it is drawn does not matter.
     """
-    texts, drawings = _texts(), _drawings()
+    found = patientwise.believed()
+    texts, drawings = _texts(found), _drawings(found)
     files = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     files += [path for path, drawing in drawings.items() if not figures.is_current(path, drawing.source)]
     for system in systems_with_weights():
@@ -411,7 +413,7 @@ def _usage_section(spec: ModelSpec) -> Iterator[str]:
     )
 
 
-def _texts() -> dict[Path, str]:
+def _texts(found: dict[str, patientwise.Believed]) -> dict[Path, str]:
     """All generated text files, with their content."""
     texts = {}
     for system in systems_with_weights():
@@ -420,7 +422,6 @@ def _texts() -> dict[Path, str]:
             if result.protocol == "published" and result.clean:
                 texts[evaluation_folder(system) / "clean.json"] = to_json(result.clean)
         texts[weights_folder() / system / CARD_FILE] = model_card(system)
-    found = patientwise.believed()
     texts |= patientwise.texts(found)
     if _readme_wants_results():
         blocks = {RESULTS_BLOCK: results_table, "patientwise": partial(patientwise.accuracy_table, found)}
@@ -462,7 +463,7 @@ def _measured_parts(name: str, read: Callable[[Path], Any], describe: Callable[[
     return "\n\n".join(parts) or "Not measured yet."
 
 
-def _drawings() -> dict[Path, Drawing]:
+def _drawings(found: dict[str, patientwise.Believed]) -> dict[Path, Drawing]:
     """All generated figures: those of the cards and, if there is a README to show them, those of the README."""
     drawings = {}
     compared: dict[str, list[figures.System]] = {}
@@ -480,7 +481,7 @@ def _drawings() -> dict[Path, Drawing]:
         if (folder / HISTORY_FILE).exists():
             drawings[folder / "training_curves.png"] = _training_curves(spec, config, folder / HISTORY_FILE)
     figures_folder = weights_folder().parent / "docs"
-    for path, (draw, source) in patientwise.drawings(patientwise.believed(), figures_folder).items():
+    for path, (draw, source) in patientwise.drawings(found, figures_folder).items():
         drawings[path] = Drawing(draw, source)
     if _readme_wants_results():
         folder = figures_folder
