@@ -16,8 +16,8 @@ UNCERTAIN = "uncertain"
 REFUSED = "refused"
 
 MIN_OVERLAP = 0.2
-"""Heatmaps that overlap less (`explanation.overlap`) look at different places. Set by a look at validation images where the
-models agree, few of which overlap less; not yet measured on patients not seen."""
+"""Heatmaps that overlap less (`explanation.overlap`) look at different places. Set by a look at validation images
+where models agree, few of which overlap less; not measured on patients not seen."""
 
 
 @dataclass(frozen=True)
