@@ -147,6 +147,8 @@ class _Run:
         self.spec, self.recipe, self.folder, self.seed = spec, recipe, folder, seed
         self.accelerator = accelerator
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)
+        if accelerator.device.type == "cpu":
+            _compute_depthwise_in_float32(self.network)
         self.average: AveragedModel | None = None
         if recipe.ema:
             self.average = AveragedModel(self.network, use_buffers=True)
@@ -392,6 +394,19 @@ def automatic_precision() -> str:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "no"
+
+
+class _Float32Convolution(nn.Conv2d):
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return super().forward(inputs.float())
+
+
+def _compute_depthwise_in_float32(network: nn.Module) -> None:
+    """Have depthwise convolutions left out of mixed precision: on CPUs their gradients take thrice as long in bf16."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d and module.groups > 1:
+            module.__class__ = _Float32Convolution
 
 
 def _optimizer(recipe: Recipe, groups: list[dict]) -> torch.optim.Optimizer:
