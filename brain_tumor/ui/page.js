@@ -42,4 +42,6 @@
     event.preventDefault();
     hand_in(event.dataTransfer && event.dataTransfer.files);
   });
+  // From here on nothing that is handed over is lost.
+  document.documentElement.dataset.listens = "";
 }

@@ -57,6 +57,7 @@ class AppPage:
     def open(self, query: str = "") -> None:
         self.tab.goto(self.url + query)
         self.tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
+        self.tab.locator("html[data-listens]").wait_for(state="attached")
 
     def upload(self, path: Path) -> None:
         self.tab.set_input_files("#slice-upload input[type=file]", path)
