@@ -228,25 +228,16 @@ RECIPES: dict[str, Recipe] = {
         box_weight=1.0,
         validate=False,
     ),
-    "two_teachers_mild": Recipe(
-        # For a network whose first dense layer looks at fixed places: slices that move as far as above are too hard.
-        phases=_everything(36, 1e-3),
+    "gentle": Recipe(
+        # For a network whose dense layer looks at fixed places: it does not learn slices that move as far as above. The
+        # study's own augmentation, twice as long, averaged, and on the whole training set, as the schedule is settled.
+        phases=_everything(40, 1e-3),
         optimizer="adamw",
         weight_decay=0.05,
         schedule=OneCycle(),
-        augmentation=Augmentation(
-            flip_horizontal=0.5,
-            rotation=10,
-            translation=0.04,
-            scale=0.08,
-            brightness=0.1,
-            contrast=0.15,
-            gamma=0.1,
-            noise=0.02,
-        ),
+        augmentation=Augmentation(flip_horizontal=0.5, rotation=10, brightness=0.1, contrast=0.1),
         label_smoothing=0.05,
         ema=0.99,
-        box_weight=1.0,
         validate=False,
     ),
     "baseline_cnn": Recipe(phases=_everything(10, 1e-3), protocol="external"),
