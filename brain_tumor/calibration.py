@@ -25,7 +25,7 @@ LEVELS = (0.90, 0.95)
 class Bin:
     """Out-of-fold slices whose calibrated confidence was in [low, high): of `n`, `right` were answered rightly.
 
-    `confidence` is their mean calibrated confidence.
+    `confidence` is their mean calibrated confidence; where the answer is a tumour's place, how sure the maps were.
     """
 
     low: float
@@ -95,4 +95,4 @@ def load_calibration(folder: Path) -> Calibration | None:
             n=content["n"],
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}). Restore it, or run `python -m training calibrate`.") from None
+        raise ValueError(f"{path} is damaged ({error!r}). Restore it, or run `python -m training tables`.") from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading, overlap
+from brain_tumor.explanation import DEFAULT_METHOD, Explanation, comparable, explain_reading, overlap
 from brain_tumor.inference import Reading, load_model
 from brain_tumor.trust import Consensus, consensus
 
@@ -49,9 +49,9 @@ class Examination:
 
 
 def consensus_of(explanations: Sequence[Explanation]) -> Consensus:
-    """What the models' answers come to, and whether they look at the same place where they explain the same class."""
-    same = len({explanation.target_class for explanation in explanations}) == 1
-    shared = overlap([explanation.heatmap for explanation in explanations]) if same else None
+    """What the models' answers come to, and whether their heatmaps are in the same place."""
+    heatmaps = comparable(explanations)
+    shared = overlap(heatmaps) if len(heatmaps) > 1 else None
     return consensus([explanation.prediction for explanation in explanations], shared)
 
 

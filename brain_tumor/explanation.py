@@ -1,9 +1,9 @@
-"""Where a network looked: class-activation maps by the grad-cam package, and how they are drawn.
+"""Where a network looked, and where it says that the tumour lies; and how such maps are drawn.
 
-The package hooks into the layer it explains and runs the whole network again. On a network that several requests
-share, those hooks cross. Here the network is cut behind the layer instead: the feature maps have been computed once,
-and each request gives the package a small module of its own, Identity -> tail, whose Identity carries the hooks. The
-maps are the same, and cost a pass through the tail.
+Class-activation maps are made by the grad-cam package. It hooks into the layer it explains and runs the whole network
+again. On a network that several requests share, those hooks cross. Here the network is cut behind the layer instead:
+the feature maps have been computed once, and each request gives the package a small module of its own, Identity ->
+tail, whose Identity carries the hooks. The maps are the same, and cost a pass through the tail.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from brain_tumor.calibration import Bin
 from brain_tumor.inference import Classifier, Prediction, Reading
 from brain_tumor.labels import CLASS_NAMES, class_index
 
 
 class UnknownMethodError(ValueError):
-    """No class-activation method of that name; the message lists those that exist."""
+    """No method of that name; the message lists those that exist."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A class-activation method: `cls` is its class in the grad-cam package, `source` the paper."""
+    """A way to make a heatmap: `cls` is its class in the grad-cam package, `source` the paper.
+
+    Without a `cls` it is the network's own answer where the tumour lies, whatever the class (`brain_tumor.location`).
+    """
 
     name: str
     title: str
-    cls: str
+    cls: str | None
     source: str
 
 
 _METHODS = (
+    Method("location", "Tumour's place", None, "brain_tumor.location"),
     Method("gradcam", "Grad-CAM", "GradCAM", "Selvaraju et al. 2017, arXiv:1610.02391"),
     Method("gradcam++", "Grad-CAM++", "GradCAMPlusPlus", "Chattopadhyay et al. 2018, arXiv:1710.11063"),
     Method("layercam", "LayerCAM", "LayerCAM", "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943"),
@@ -46,7 +51,12 @@ _METHODS = (
     Method("eigengradcam", "EigenGradCAM", "EigenGradCAM", "Gildenblat 2021, package grad-cam"),
 )
 METHODS = {method.name: method for method in _METHODS}
+CAMS = {method.name: method for method in _METHODS if method.cls}
+"""Those that explain a class, and that every network has."""
 DEFAULT_METHOD = _METHODS[0].name
+DEFAULT_CAM = next(iter(CAMS))
+NOWHERE = 0.1
+"""Where no cell is taken to be covered by a tumour by more than this, none is shown."""
 
 OVERLAP_CELLS = 8
 
@@ -61,9 +71,11 @@ class Explanation:
     Attributes:
         prediction: the model's answer.
         target_class: the class that is explained.
-        method: a key of `METHODS`.
-        heatmap: float32 (H, W) in [0, 1] at the size of the slice; its maximum is 1, or all of it is 0.
-        found: False where the method found nothing that speaks for the class; the heatmap is then all 0.
+        method: a key of `METHODS`, the one that made the map.
+        heatmap: float32 (H, W) in [0, 1] at the size of the slice. That of a class-activation method has the maximum 1;
+            that of "location" says how much the tumour is taken to cover a place.
+        found: False where nothing speaks for the class, or no tumour is seen; the heatmap is then all 0.
+        support: how often maps of the tumour's place that were as sure were right, where that has been measured.
     """
 
     prediction: Prediction
@@ -71,6 +83,17 @@ class Explanation:
     method: str
     heatmap: np.ndarray
     found: bool
+    support: Bin | None = None
+
+    @property
+    def located(self) -> bool:
+        """The map says where the tumour lies, not what the answer came from."""
+        return METHODS[self.method].cls is None
+
+    @property
+    def peak(self) -> float:
+        """Value of the hottest place, in [0, 1]."""
+        return float(self.heatmap.max())
 
 
 def explain_reading(
@@ -85,21 +108,35 @@ def explain_reading(
     Args:
         classifier: the one that gave it.
         size: (width, height) of the slice, px, as PIL says it.
-        target_class: any of the four classes; None means the predicted one.
-        method: a key of `METHODS`.
+        target_class: any of the four classes; None means the predicted one. The tumour's place is the same for all.
+        method: a key of `METHODS`. Models that do not say where the tumour lies are explained by `DEFAULT_CAM` instead.
 
     Raises:
         ValueError: no such class, no such method.
     """
     target_class = target_class or reading.prediction.predicted_class
-    coarse = class_activation_map(classifier.tail, reading.features, class_index(target_class), method)
-    width, height = size
-    heatmap = F.interpolate(torch.from_numpy(coarse)[None, None], (height, width), mode="bilinear")[0, 0].numpy()
+    target = class_index(target_class)
+    if get_method(method).cls is None:
+        if reading.location is not None:
+            heatmap = _enlarged(reading.location[0], size)
+            found = float(heatmap.max()) > NOWHERE
+            support = classifier.locator.bin_of(float(heatmap.max()))
+            shown = heatmap if found else np.zeros_like(heatmap)
+            return Explanation(reading.prediction, target_class, method, shown, found, support)
+        method = DEFAULT_CAM
+    coarse = class_activation_map(classifier.tail, reading.features, target, method)
+    heatmap = _enlarged(torch.from_numpy(coarse), size)
     # The package stretches every map to [0, 1] whose largest value is above some 1e-14; below, it is rounding.
     # And a slice of fewer pixels than the feature maps may have none where the heat is.
     found = bool(coarse.max() > 0.5 and heatmap.max() > 0)
     heatmap = heatmap / heatmap.max() if found else np.zeros_like(heatmap)
     return Explanation(reading.prediction, target_class, method, heatmap.clip(0, 1), found)
+
+
+def _enlarged(coarse: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """A map (h, w) -> float32 (H, W) for a (width, height)."""
+    width, height = size
+    return F.interpolate(coarse[None, None], (height, width), mode="bilinear")[0, 0].numpy()
 
 
 def class_activation_map(tail: nn.Module, features: Tensor, target: int, method: str) -> np.ndarray:
@@ -109,6 +146,7 @@ def class_activation_map(tail: nn.Module, features: Tensor, target: int, method:
         tail: the network behind the feature maps, (1, C, h, w) -> (1, 4); shared, left as it is.
         features: float (1, C, h, w).
         target: class index.
+        method: a key of `CAMS`.
 
     Returns:
         float32 (h, w) in [0, 1].
@@ -152,6 +190,17 @@ def overlap(heatmaps: Sequence[np.ndarray]) -> float:
     """
     masses = [_mass(heatmap) for heatmap in heatmaps if heatmap.any()]
     return min((float(np.minimum(a, b).sum()) for a, b in combinations(masses, 2)), default=1.0)
+
+
+def comparable(explanations: Sequence[Explanation]) -> list[np.ndarray]:
+    """The heatmaps that answer the same question: the tumour's place where two models or more say it, else what the
+    answers of the others came from; none where these are of different classes."""
+    located = [one for one in explanations if one.located]
+    explained = [one for one in explanations if not one.located]
+    if len(located) > 1 or not explained:
+        return [one.heatmap for one in located]
+    same = len({one.target_class for one in explained}) == 1
+    return [one.heatmap for one in explained] if same else []
 
 
 def shared_heat(heatmaps: Sequence[np.ndarray]) -> np.ndarray:

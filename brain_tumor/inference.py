@@ -19,6 +19,7 @@ from brain_tumor.architectures import split
 from brain_tumor.calibration import Bin, load_calibration
 from brain_tumor.checkpoints import Checkpoint, find_checkpoint, load_network
 from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.location import Locator, load_locator, run
 from brain_tumor.preprocessing import preprocess
 from brain_tumor.refusal import load_gate, plain_reason
 from brain_tumor.registry import ModelSpec, get_spec
@@ -101,10 +102,12 @@ class Reading:
 
     Attributes:
         features: float (1, C, h, w), the output of the stage `ModelSpec.cam_layer`.
+        location: how much of each cell a tumour covers, float (1, h, w) in [0, 1]; None where the model does not say.
     """
 
     prediction: Prediction
     features: Tensor
+    location: Tensor | None = None
 
 
 class Classifier:
@@ -115,6 +118,7 @@ class Classifier:
         checkpoint: where its weights came from.
         trunk: slice tensor (N, 3, size, size) -> feature maps (N, C, h, w).
         tail: feature maps -> logits (N, 4).
+        locator: says where the tumour lies; None where the checkpoint has no such file.
         calibration, gate, index: what tells how far to believe an answer; None where the checkpoint has no such file.
     """
 
@@ -123,6 +127,7 @@ class Classifier:
         self.checkpoint = checkpoint
         # A slice of a Sequential is a new one, in training mode whatever its parts are in.
         self.trunk, self.tail = (part.eval() for part in split(network, spec.cam_layer))
+        self.locator = load_locator(checkpoint.folder)
         self.calibration = load_calibration(checkpoint.folder)
         self.gate = load_gate(checkpoint.folder)
         self.index = load_index(checkpoint.folder)
@@ -137,11 +142,14 @@ class Classifier:
         started = time.perf_counter()
         with torch.no_grad():
             batch = preprocess(images, self.spec.preprocessing).contiguous(memory_format=torch.channels_last)
-            features, logits = self._forward(batch)
+            features, logits, location = self._forward(batch)
         milliseconds = 1000 * (time.perf_counter() - started) / len(images)
+        places = [None] * len(images) if location is None else location.split(1)
         return [
-            Reading(self._prediction(image, row, kept, milliseconds), kept)
-            for image, row, kept in zip(images, logits, (one.clone() for one in features.split(1)), strict=True)
+            Reading(self._prediction(image, row, kept, milliseconds), kept, place)
+            for image, row, kept, place in zip(
+                images, logits, (one.clone() for one in features.split(1)), places, strict=True
+            )
         ]
 
     def classify(self, images: Image.Image | Sequence[Image.Image]) -> Prediction | list[Prediction]:
@@ -150,16 +158,14 @@ class Classifier:
             return self.read([images])[0].prediction
         return [reading.prediction for reading in self.read(images)]
 
-    def _forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Slice tensor (N, 3, size, size) -> feature maps (N, C, h, w) and logits (N, 4), all of them on the CPU."""
+    def _forward(self, batch: Tensor) -> Answer:
         if _gpu and len(batch) >= GPU_BATCH and torch.cuda.is_available():
             try:
                 return _gpu(self.spec.name, self.checkpoint.sha256, batch)
             # None is lent, the day's allowance is spent, its memory is full: every such error is of another library.
             except Exception as error:
                 log.warning("No answer from the GPU, so the CPU answers: %s", error)
-        features = self.trunk(batch)
-        return features, self.tail(features).float()
+        return _answer(self.trunk, self.tail, self.locator, batch)
 
     def _prediction(self, image: Image.Image, logits: Tensor, features: Tensor, milliseconds: float) -> Prediction:
         prediction = Prediction(
@@ -204,7 +210,17 @@ def load_model(name: str) -> Classifier:
         return _loaded[key]
 
 
-_gpu: Callable[[str, str, Tensor], tuple[Tensor, Tensor]] | None = None
+Answer = tuple[Tensor, Tensor, Tensor | None]
+"""Feature maps (N, C, h, w), logits (N, 4) and, from networks that say it, the tumour's place (N, h, w), on the CPU."""
+
+
+def _answer(trunk: nn.Sequential, tail: nn.Sequential, locator: Locator | None, batch: Tensor) -> Answer:
+    features, maps = run(trunk, batch, locator.stages if locator else ())
+    location = locator.probabilities(maps).cpu() if locator else None
+    return features.cpu(), tail(features).float().cpu(), location
+
+
+_gpu: Callable[[str, str, Tensor], Answer] | None = None
 
 
 def use_gpu(lend: Callable[[Callable], Callable] = lambda function: function) -> None:
@@ -217,16 +233,14 @@ def use_gpu(lend: Callable[[Callable], Callable] = lambda function: function) ->
     _gpu = lend(_forward_on_gpu)
 
 
-def _forward_on_gpu(name: str, sha256: str, batch: Tensor) -> tuple[Tensor, Tensor]:
+def _forward_on_gpu(name: str, sha256: str, batch: Tensor) -> Answer:
     """`Classifier._forward` on the GPU, from the CPU and back to it.
 
     It takes names, not a network: in a forked process, the networks that had been loaded before are there already.
     """
     trunk, tail = _on_gpu(name, sha256)
     with torch.no_grad():
-        features = trunk(batch.to(GPU))
-        logits = tail(features)
-    return features.cpu(), logits.float().cpu()
+        return _answer(trunk, tail, _loaded[name, sha256].locator, batch.to(GPU))
 
 
 @cache

@@ -269,12 +269,13 @@ def load_gate(folder: Path) -> Gate | None:
         fitted_to = known["sha256"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is damaged ({error}). Restore it, or make it anew with `python -m training refusal`."
+            f"{path} is damaged ({error}). Restore it, or make it anew with "
+            "`python -m training trust SYSTEM --only refusal`."
         ) from None
     if fitted_to != read_config(path.with_name(CONFIG_FILE))["sha256"]:
         raise CheckpointError(
             f"{path} was fitted to other weights than those in {path.parent}. Make it anew with "
-            "`python -m training refusal`, or remove it."
+            "`python -m training trust SYSTEM --only refusal`, or remove it."
         )
     return gate
 

@@ -101,9 +101,9 @@ def agreement(predictions: Sequence[Prediction]) -> Agreement:
 def consensus(predictions: Sequence[Prediction], overlap: float | None = None) -> Consensus:
     """What several answers about one slice come to.
 
-    Refused, if half of the models or more take the picture for no brain MRI slice. Uncertain, if a model rules the
-    leading class out, if no class but several remain for most models, or if they look at different places. Otherwise
-    the class with the largest mean probability.
+    Refused, if half of the models or more take the picture for no brain MRI slice. Uncertain, if fewer do, if a model
+    rules the leading class out, if no class but several remain for most models, or if they look at different places.
+    Otherwise the class with the largest mean probability.
 
     Args:
         predictions: one per model, at least one.
@@ -135,6 +135,9 @@ def _verdict(
     refusals = [p.refusal_reason for p in predictions if p.refusal_reason]
     if 2 * len(refusals) >= len(predictions):
         return REFUSED, Counter(refusals).most_common(1)[0][0]
+    if refusals:
+        doubting = _list(get_spec(p.model).title for p in predictions if p.refusal_reason)
+        return UNCERTAIN, f"{doubting} would not answer: {refusals[0]}"
     text = DISPLAY_TEXT[leading].lower()
     against = [p for p, chosen in zip(predictions, sets, strict=True) if leading not in chosen]
     if against:

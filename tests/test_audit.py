@@ -9,13 +9,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 from slices import mri_slice
 
 from brain_tumor.images import read_image
@@ -51,6 +51,7 @@ from training.protocols import (
     SYMMETRY_BY_NAME,
     Audited,
     clean_test,
+    draw_folds,
     figshare_twins,
     patientwise,
     patientwise_folds,
@@ -196,11 +197,20 @@ def test_blocks_change_nothing(monkeypatch):
     assert blocked.score == pytest.approx(whole.score, abs=1e-3)
 
 
-def test_views_are_grey_and_the_second_is_filled_by_the_head():
-    whole, head = views(with_margin(slice_of(1)))
-    assert whole.shape == head.shape == (SIZE, SIZE)
+@pytest.mark.parametrize("grey", [60, 255])
+def test_copies_are_found_whose_frame_was_drawn_around_a_margin(grey):
+    framed = with_margin(slice_of(1))
+    ImageDraw.Draw(framed).rectangle((0, 0, framed.width - 1, framed.height - 1), outline=(grey,) * 3, width=2)
+    found, symmetry = score(slice_of(1), framed)
+    assert found > DUPLICATE
+    assert symmetry == SYMMETRIES[0].name
+
+
+def test_views_are_grey_and_the_others_than_the_first_are_filled_by_the_head():
+    whole, head, alone = views(with_margin(slice_of(1)))
+    assert whole.shape == head.shape == alone.shape == (SIZE, SIZE)
     assert whole.dtype == torch.uint8
-    for view, filled in ((whole, False), (head, True)):
+    for view, filled in ((whole, False), (head, True), (alone, True)):
         edges = torch.cat([view[:2].flatten(), view[-2:].flatten(), view[:, :2].flatten(), view[:, -2:].flatten()])
         assert bool((edges > 60).any()) is filled
 
@@ -319,6 +329,26 @@ def test_folds_hold_figshare_and_grouped_notumor_images(found, root, monkeypatch
         folds.split(6)
 
 
+def test_folds_stay_as_drawn_when_more_copies_are_found():
+    drawn = draw_folds([("a", "b"), ("c",), ("d",)], {})
+    assert drawn == {"a": 1, "b": 1, "c": 2, "d": 3}
+    # b and c turn out to be copies, e is new and one of d, f and g are new.
+    again = draw_folds([("a", "b", "c"), ("d", "e"), ("f", "g")], drawn)
+    assert again == drawn | {"e": 3, "f": 4, "g": 4}
+
+
+def test_copies_found_to_lie_in_several_folds_are_left_out(found, root, monkeypatch):
+    audited = kaggle_groups(found.records, found.pairs, found.groups)
+    moved = next(image for image in audited if Path(image).stem == "d")
+    assert audited[moved].fold == 1
+    monkeypatch.setattr("training.protocols.read_groups", lambda: audited | {moved: replace(audited[moved], fold=3)})
+    parts = patientwise_folds(root).parts
+    together = {Path(image).stem for image, row in audited.items() if row.group == audited[moved].group}
+    assert {"d"} < together
+    assert not together & set().union(*(names(r.image for r in records) for records in parts.values()))
+    assert names(r.image for r in parts[2]) == {"2", "i"}
+
+
 def test_images_unknown_to_the_audit_are_left_out(root, monkeypatch):
     monkeypatch.setattr("training.protocols.read_groups", dict)
     assert not any(record.dataset == KAGGLE.name for part in patientwise_folds(root).parts.values() for record in part)
@@ -328,7 +358,7 @@ def test_images_unknown_to_the_audit_are_left_out(root, monkeypatch):
 
 def test_groups_file_reads_back_what_was_written(tmp_path):
     twin = Audited(3, "7.jpg", SYMMETRY_BY_NAME["mirror90"])
-    rows = {"Training/x/a.jpg": twin, "Testing/x/b.jpg": Audited(4, None, None)}
+    rows = {"Training/x/a.jpg": twin, "Testing/x/b.jpg": Audited(4, None, None, 5)}
     write_groups(rows, tmp_path / "groups.csv")
     assert read_groups(tmp_path / "groups.csv") == rows
 

@@ -19,11 +19,13 @@ from scipy.stats import spearmanr
 from slices import mri_slice
 from torch import nn
 
+from brain_tumor.calibration import Bin
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CONFIG_FILE, MODEL_FILE, REQUIRED_FIELDS
-from brain_tumor.explanation import METHODS, class_activation_map, explain_reading
+from brain_tumor.explanation import CAMS, METHODS, class_activation_map, explain_reading
 from brain_tumor.inference import load_model
 from brain_tumor.labels import CLASS_NAMES, class_index
+from brain_tumor.location import LOCATED_FILE, LOCATION_FILE
 from brain_tumor.preprocessing import Preprocessing
 from brain_tumor.registry import MODELS, get_spec
 from training.data import FIGSHARE, Box, DataError, Record
@@ -67,7 +69,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarnin
 # --- Maps -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CAMS)
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_maps_of_a_batch_are_those_of_its_slices(name, method):
     model = load_model(name)
@@ -248,6 +250,10 @@ def checkpoint_of(network: nn.Module, system: str, folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / MODEL_FILE).write_bytes(content)
     (folder / CONFIG_FILE).write_text(json.dumps(config))
+    # It takes what is bright for the tumour.
+    layer = {"weight": torch.tensor([20.0]).half(), "bias": torch.tensor([-10.0]).half()}
+    known = {"system": system, "stages": json.dumps(["relu"]), "sha256": config["sha256"]}
+    (folder / LOCATION_FILE).write_bytes(save(layer, known))
     return folder
 
 
@@ -306,7 +312,7 @@ def test_files_lie_with_the_systems_evaluation(measured):
 
 def test_maps_that_show_where_it_looks_hit_and_the_middle_does_not(measured):
     _, report = measured
-    for name in ("hirescam", "layercam"):  # gradient times activation, place by place
+    for name in ("hirescam", "layercam", "location"):  # gradient times activation, place by place; and its own word
         found = scores(report)[name]
         assert (found.every.n, found.every.hit.mean, found.every.near.mean) == (9, 1, 1)
         assert found.every.energy.mean > 0.9
@@ -320,6 +326,12 @@ def test_maps_that_show_where_it_looks_hit_and_the_middle_does_not(measured):
     assert scores(report)[CEILING.name].every.hit.mean == 1
     assert scores(report)[CEILING.name].every.energy.mean > 0.9
     assert scores(report)[best_method([report])].every.hit.mean == 1
+
+
+def test_how_sure_maps_of_the_place_were_is_counted_with_how_often_they_were_right(measured):
+    path, report = measured
+    assert report.located == (Bin(0.9, 1.0, pytest.approx(1, abs=0.01), 9, 9),)
+    assert report.located == tuple(Bin(**row) for row in json.loads((path.parents[1] / LOCATED_FILE).read_text()))
 
 
 def test_taking_away_what_the_map_marks_costs_the_answer(measured):

@@ -137,7 +137,13 @@ def test_a_picture_that_half_of_the_models_refuse_is_refused_with_the_reason():
     refused = answer("cnn_v4", "glioma", refusal_reason=reason)
     found = consensus([refused, answer("resnet18", "glioma")])
     assert (found.verdict, found.why) == (REFUSED, reason)
-    assert consensus([refused, answer("resnet18", "glioma"), answer("resnet50", "glioma")]).verdict == "glioma"
+
+
+def test_one_model_of_several_that_refuses_makes_the_answer_uncertain():
+    refused = answer("cnn_v4", "glioma", refusal_reason="It is a cat.")
+    found = consensus([refused, answer("resnet18", "glioma"), answer("resnet50", "glioma")])
+    assert found.verdict == UNCERTAIN
+    assert found.why == "CNN v4 (optimized) would not answer: It is a cat."
 
 
 def test_memory_is_said_to_be_memory():

@@ -12,7 +12,7 @@ from pathlib import Path
 from brain_tumor.checkpoints import CheckpointError, weights_folder
 from brain_tumor.images import ImageError
 from brain_tumor.registry import MODELS, UnknownModelError, get_spec
-from training import audit, gallery, localisation, refusal, robustness, seen
+from training import audit, gallery, localisation, overlaps, refusal, robustness, seen
 from training.cards import write_all
 from training.data import DATA_SETS, DataError, data_root
 from training.download import fetch, overview
@@ -53,6 +53,11 @@ def _folds(system: str, runs: Path) -> dict[int, Path]:
     return {fold: checkpoint.folder for fold, checkpoint in fold_checkpoints(system, runs).items()}
 
 
+def _overlap(systems: list[str], root: Path, runs: Path) -> Path:
+    folds = {system: fold_checkpoints(system, runs) for system in systems}
+    return overlaps.measure({system: found for system, found in folds.items() if found}, root)
+
+
 TRUST = {
     "patientwise": _patientwise,
     "refusal": _refusal,
@@ -60,7 +65,9 @@ TRUST = {
     "localisation": _localisation,
     "robustness": _robustness,
 }
-"""What `trust` measures, in the order in which it does: first what is quick."""
+"""What `trust` measures of a system, in the order in which it does: first what is quick."""
+TOGETHER = {"overlap": _overlap}
+"""What it measures of several systems together, after that."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("trust", help="measure how far to believe checkpoints, and write what the app reads")
     command.add_argument("systems", nargs="+", choices=choices, metavar="SYSTEM", help=", ".join(choices))
-    command.add_argument("--only", nargs="+", choices=TRUST, default=list(TRUST), help="default: everything")
+    command.add_argument("--only", nargs="+", choices=[*TRUST, *TOGETHER], help="default: everything")
     command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
     command.add_argument("--runs", type=Path, default=Path("runs"), help="where the folds are (default: runs)")
     command.set_defaults(run=_trust)
@@ -197,10 +204,13 @@ def _with_weights(systems: list[str]) -> list[str]:
 
 def _trust(arguments: argparse.Namespace) -> int:
     root = data_root(arguments.data)
-    for system in _with_weights(arguments.systems):
-        for part in TRUST:
-            if part in arguments.only:
-                print(TRUST[part](system, root, arguments.runs), flush=True)
+    systems = _with_weights(arguments.systems)
+    parts = arguments.only or [*TRUST, *(TOGETHER if len(systems) > 1 else ())]
+    for system in systems:
+        for part in (part for part in TRUST if part in parts):
+            print(TRUST[part](system, root, arguments.runs), flush=True)
+    for part in (part for part in TOGETHER if part in parts):
+        print(TOGETHER[part](systems, root, arguments.runs), flush=True)
     write_all()
     return 0
 

@@ -8,7 +8,7 @@ editing hardly changes. In two steps:
 1. Candidates: the correlation of 32x32 thumbnails under all eight symmetries, as blocked matrix products.
 2. Verification: the correlation at 96x96, at the best shift of up to two pixels.
 
-Both are done on the whole image and on the head alone, cut out, which finds copies that were cropped.
+Both are done on the whole image and on the head alone, cut out in two ways, which finds copies that were cropped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -37,14 +38,14 @@ from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from training import figures
 from training.data import DATA_SETS, FIGSHARE, KAGGLE, ROBOFLOW, DataError, DataSet, Record, folder_of, read_records
 from training.evaluation import percent, table
-from training.protocols import GROUPS_FILE, SYMMETRIES, Audited, Symmetry, write_groups
+from training.protocols import GROUPS_FILE, SYMMETRIES, Audited, Symmetry, draw_folds, read_groups, write_groups
 
 log = logging.getLogger(__name__)
 
 SIZE = 96
 THUMBNAIL = 32
 MAX_SHIFT = 2
-# Of the 40,292 near-duplicates that this finds, no pair of thumbnails correlates less than 0.79.
+# Of 40,292 near-duplicates, no pair of thumbnails correlates less than 0.79.
 CANDIDATE = 0.75
 # In a valley. No two of the 3,064 figshare slices, neighbours of one patient included, score more than 0.79. All pairs
 # looked at between 0.79 and 0.86 were copies: strongly sharpened ones, and ones with another margin.
@@ -52,6 +53,8 @@ DUPLICATE = 0.81
 # Rows and columns per matrix product: 4096 x 1024 correlations are 16 MB.
 QUERIES, KEYS = 1024, 4096
 PAIRS_AT_A_TIME = 256
+# Side of the image in which the head's outline is looked for, px, and how many along its edges are left out.
+OUTLINE, FRAME = 192, 4
 # Blurs in pixels of SIZE: structure finer than the first is kept, its strength is taken within the second.
 FINE, SURROUNDINGS, FLOOR = 1.5, 4.0, 3.0
 THUMBNAIL_FINE, THUMBNAIL_SURROUNDINGS, THUMBNAIL_FLOOR = 4.5, 12.0, 10.0
@@ -133,21 +136,33 @@ class Audit:
 
 
 def views(image: Image.Image) -> Tensor:
-    """An image of any size -> uint8 (2, SIZE, SIZE): the whole of it, and the head without margins, both in grey."""
+    """An image of any size -> uint8 (3, SIZE, SIZE), grey: the whole of it, and what is not background, twice.
+
+    First all of that, lettering and frames included; then the largest connected part of it, away from the edges where
+    frames are drawn. Neither finds every copy that was cropped.
+    """
     grey = image.convert("L")
-    whole = np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-    head = grey.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=_head(whole, *grey.size))
-    return torch.from_numpy(np.stack([whole, np.asarray(head)]))
+    boxes = [None, *(_outline(grey, alone) for alone in (False, True))]
+    return torch.from_numpy(
+        np.stack([np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)) for box in boxes])
+    )
 
 
-def _head(whole: np.ndarray, width: int, height: int) -> tuple[float, float, float, float]:
-    """Left, top, right and lower edge of what is not background, in pixels of an image of that width and height."""
-    bright = whole > 0.1 * np.percentile(whole, 99.5)
+def _outline(grey: Image.Image, alone: bool) -> tuple[float, float, float, float]:
+    """Left, top, right and lower edge of what is not background, px; of its largest part `alone` or of all of it."""
+    side = OUTLINE if alone else SIZE
+    small = np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR))
+    bright = small > 0.1 * np.percentile(small, 99.5)
+    if alone:
+        bright[:FRAME] = bright[-FRAME:] = bright[:, :FRAME] = bright[:, -FRAME:] = False
+        parts, n = ndimage.label(bright)
+        if n:
+            bright = parts == 1 + np.bincount(parts[bright] - 1).argmax()
     # Rows and columns with a few bright pixels only hold noise or lettering.
     rows, columns = (np.flatnonzero(bright.mean(axis) > 0.03) for axis in (1, 0))
-    if len(rows) < SIZE // 6 or len(columns) < SIZE // 6:
-        return 0, 0, width, height
-    x, y = width / SIZE, height / SIZE
+    if len(rows) < side // 6 or len(columns) < side // 6:
+        return 0, 0, *grey.size
+    x, y = grey.width / side, grey.height / side
     return columns[0] * x, rows[0] * y, (columns[-1] + 1) * x, (rows[-1] + 1) * y
 
 
@@ -251,7 +266,7 @@ def best_of(several: Sequence[Scores]) -> Scores:
 
 
 def find(images: Iterable[Tensor]) -> Scores:
-    """Candidates among images given as their `views`, each pair with the best score of the two views."""
+    """Candidates among images given as their `views`, each pair with the best score of their views."""
     pixels = torch.stack(list(images))
     return best_of([compare(pixels[:, view]) for view in range(pixels.shape[1])])
 
@@ -303,14 +318,27 @@ def twins(pairs: Sequence[Pair]) -> dict[str, tuple[Record, Symmetry]]:
     return found
 
 
-def kaggle_groups(records: Sequence[Record], pairs: Sequence[Pair], groups: Sequence[int]) -> dict[str, Audited]:
-    """What the protocols need to know of every Kaggle image; groups are those over all data sets."""
+def kaggle_groups(
+    records: Sequence[Record], pairs: Sequence[Pair], groups: Sequence[int], drawn: Mapping[str, int] | None = None
+) -> dict[str, Audited]:
+    """What the protocols need to know of every Kaggle image; groups are those over all data sets.
+
+    Args:
+        drawn: the folds that images without a tumour are in already.
+    """
     twin_of = twins(pairs)
+    without_tumour = defaultdict(list)
+    for record, number in zip(records, groups, strict=True):
+        if record.dataset == KAGGLE.name and record.label not in FIGSHARE.counts["images"]:
+            without_tumour[number].append(record.image)
+    folds = draw_folds(without_tumour.values(), drawn or {})
     found = {}
     for record, number in zip(records, groups, strict=True):
         if record.dataset == KAGGLE.name:
             twin, symmetry = twin_of.get(record.image, (None, None))
-            found[record.image] = Audited(number, Path(twin.image).name if twin else None, symmetry)
+            found[record.image] = Audited(
+                number, Path(twin.image).name if twin else None, symmetry, folds.get(record.image)
+            )
     return found
 
 
@@ -418,7 +446,9 @@ def install(found: Audit) -> Path:
     missing = [dataset.title for dataset in DATA_SETS if dataset.name not in present]
     if missing:
         raise DataError(f"Groups are those over all data sets, but these were not there: {', '.join(missing)}.")
-    write_groups(kaggle_groups(found.records, found.pairs, found.groups), GROUPS_FILE)
+    before = read_groups(GROUPS_FILE) if GROUPS_FILE.exists() else {}
+    drawn = {image: audited.fold for image, audited in before.items() if audited.fold}
+    write_groups(kaggle_groups(found.records, found.pairs, found.groups, drawn), GROUPS_FILE)
     return GROUPS_FILE
 
 

@@ -447,6 +447,7 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "calibration": partial(patientwise.calibration_table, found),
         "sets": partial(patientwise.sets_table, found),
         "selective": partial(patientwise.selective_table, found),
+        "overlap": partial(patientwise.overlap_table, found),
         "refusal": lambda: guards.refusal_tables(systems_with_weights()),
         "seen": lambda: guards.seen_table(systems_with_weights()),
         "explanations": partial(_measured_parts, localisation.JSON_FILE, localisation.read, localisation.describe),

@@ -68,7 +68,7 @@ KAGGLE = DataSet(
     faults=(
         "Three quarters of the Testing images are near-duplicates of a Training image, most of them mirrored.",
         "Every glioma and most other tumour slices are those of figshare-cheng, without their patient numbers.",
-        "The notumor images come from other sources and sequences, some of them CT; those in Training show only 314 "
+        "The notumor images come from other sources and sequences, some of them CT; those in Training show only 302 "
         "different slices, each edited in up to 55 ways.",
         "Four slices are filed under two classes, meningioma and pituitary.",
     ),

@@ -95,7 +95,7 @@ def train(
 
     Returns:
         The state dict of the epoch with the best validation accuracy, or of the last one where nothing is validated
-        (on the CPU), and the progress.
+        (on the CPU), and the progress. Where boxes teach, the dict has the `location` layer of `WithLocation` too.
     """
     accelerator = Accelerator(mixed_precision=automatic_precision() if precision == "auto" else precision)
     run = _Run(network, spec, recipe, folder, seed, accelerator)
@@ -287,7 +287,10 @@ class _Run:
         if best < 0 or not self.recipe.validate or row.val_accuracy >= self.progress.history[best].val_accuracy:
             self.progress.best_epoch = row.epoch
             source = self.average.module if self.average is not None else self.network
-            self.best = {key: value.detach().cpu().clone() for key, value in source.state_dict().items()}
+            kept = source.state_dict()
+            if isinstance(self.learner, WithLocation):
+                kept = kept | _prefixed("location", self.learner.location.state_dict())
+            self.best = {key: value.detach().cpu().clone() for key, value in kept.items()}
 
     def _out_of_patience(self) -> bool:
         accuracies = [row.val_accuracy for row in self.progress.history[self._first_competing :]]

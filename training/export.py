@@ -18,6 +18,7 @@ from torch import Tensor
 
 from brain_tumor.checkpoints import CONFIG_FILE, MODEL_FILE
 from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.location import LOCATION_FILE
 from brain_tumor.registry import ModelSpec
 from training.data import DATA_SETS, Record
 from training.engine import Progress
@@ -41,7 +42,8 @@ def export(
     """Write model.safetensors, config.json and history.json into `folder`; returns the config.
 
     Args:
-        state: weights to keep, float32.
+        state: weights to keep, float32, as `engine.train` returns them; its location layer becomes
+            location.safetensors.
         commit: what `git_commit` said when the run was started.
 
     Raises:
@@ -51,6 +53,7 @@ def export(
     infinite = [key for key, value in half.items() if value.is_floating_point() and not value.isfinite().all()]
     if infinite:
         raise ValueError(f"These weights do not fit fp16: {', '.join(infinite[:3])}.")
+    location = {name: half.pop(f"location.{name}") for name in ("weight", "bias") if f"location.{name}" in half}
     content = save({key: value.contiguous() for key, value in half.items()})
     best = progress.history[progress.best_epoch]
     used = [d for d in DATA_SETS if any(record.dataset == d.name for record in split.train)]
@@ -82,6 +85,10 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).write_bytes(content)
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+    if location:
+        known = {"system": spec.name, "stages": json.dumps(spec.location_stages), "sha256": config["sha256"]}
+        flat = {name: value.flatten().contiguous() for name, value in location.items()}
+        (folder / LOCATION_FILE).write_bytes(save(flat, known))
     history = [asdict(epoch) for epoch in progress.history]
     (folder / "evaluation").mkdir(exist_ok=True)
     (folder / "evaluation" / "history.json").write_text(json.dumps(history, indent=1) + "\n")

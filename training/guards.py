@@ -15,7 +15,8 @@ REFUSAL_FILE, SEEN_FILE = "refusal.json", "seen.json"
 
 def refusal_tables(systems: Iterable[str]) -> str:
     """Per system: slices that were refused though they are slices, and pictures that were not though they are none."""
-    return "\n\n".join(_refusal(system, content) for system, content in _measured(systems, REFUSAL_FILE)) or _NOTHING
+    measured = _measured(systems, REFUSAL_FILE)
+    return "\n\n".join([*(_refusal(*one) for one in measured), *_together(measured)]) or _NOTHING
 
 
 def seen_table(systems: Iterable[str]) -> str:
@@ -60,6 +61,23 @@ def _refusal(system: str, content: dict[str, Any]) -> str:
         ["real pictures that came with software packages", _share(used["bundled"], "refused")],
     ]
     return f"### {get_spec(system).title}\n\n{table(['shown', 'refused'], rows)}"
+
+
+def _together(measured: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What several systems refuse together, a paragraph; nothing for fewer than two."""
+    measured = [(system, content["fitted_to_kinds_of_role_fit"]) for system, content in measured]
+    measured = [(system, judged) for system, judged in measured if "passed" in judged]
+    if len(measured) < 2:
+        return []
+    judged = [content for _, content in measured]
+    n = judged[0]["negatives"]["test"]["n"]
+    passed = len(set.intersection(*(set(one["passed"]) for one in judged)))
+    titles = ", ".join(get_spec(system).title for system, _ in measured)
+    return [
+        f"At least one of the {len(judged)} systems ({titles}) refuses "
+        f"{_share({'n': n, 'found': n - passed})}, of the pictures of kinds that none was fitted to: for these the "
+        "consensus names no class."
+    ]
 
 
 def _share(rate: dict[str, Any], counted: str = "found") -> str:

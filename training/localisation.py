@@ -15,8 +15,9 @@ import copy
 import csv
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,13 @@ from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from brain_tumor.explanation import METHODS, get_method
+from brain_tumor.calibration import Bin
+from brain_tumor.checkpoints import weights_folder
+from brain_tumor.explanation import CAMS, METHODS, NOWHERE, get_method
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier
 from brain_tumor.labels import CLASS_NAMES, LABELS, class_index
+from brain_tumor.location import LOCATED_FILE, located_json, run
 from brain_tumor.preprocessing import fit, normalize, preprocess
 from training.data import FIGSHARE, Box, DataError, Record, folder_of, read_records
 from training.evaluation import DASH, Interval, evaluation_folder, percent, table
@@ -38,7 +42,7 @@ from training.protocols import PATIENTWISE
 from training.robustness import classifier, run_checkpoint, sample
 
 CSV_FILE, JSON_FILE = "localisation.csv", "localisation.json"
-COLUMNS = ("image", "fold", "method", "right", "hit", "near", "energy", "iou")
+COLUMNS = ("image", "fold", "method", "right", "hit", "near", "energy", "iou", "peak")
 
 SIDE = 128
 """Maps and boxes are compared on a grid of so many cells a side."""
@@ -46,6 +50,8 @@ TOLERANCE = 0.05
 """A near hit lies at most so far outside the box, in fractions of the picture's side: about 12 mm in a head scan."""
 THRESHOLDS = np.arange(1, 20) / 20
 """Fractions of a map's maximum at which it is cut to be compared with the box."""
+PEAKS = (0.0, NOWHERE, 0.3, 0.5, 0.7, 0.9, 1.0)
+"""Edges of the bins in which it is counted how often a sure map was right."""
 BATCH = 32
 RESAMPLES = 2000
 SAMPLED, PERTURBED = 20, 6
@@ -72,6 +78,7 @@ EDGES = Baseline("edges", "Edges of the picture (Sobel, smoothed)")
 BRIGHTNESS = Baseline("brightness", "Brightness of the picture, smoothed")
 CEILING = Baseline("ceiling", "The box itself, as coarse as the network's maps: the most there is")
 BASELINES = {b.name: b for b in (CENTRE, PRIOR, CLASS_PRIOR, EDGES, BRIGHTNESS, CEILING)}
+LOCATION = next(name for name, method in METHODS.items() if not method.cls)
 TITLES = {name: source.title for name, source in (METHODS | BASELINES).items()}
 
 
@@ -174,6 +181,8 @@ class Report:
         recipe, protocol: as the checkpoints' config.json says; other than "patientwise", they may have seen the slices.
         right: share of right answers.
         box_area: mean share of the picture in the box, what a random point would hit.
+        located: how often the hottest place of the network's own map of the tumour's place lay in the box, by how sure
+            the map was.
         sampled, perturbed: slices that `randomised` and `faithfulness` are means over, drawn with a fixed seed.
     """
 
@@ -190,16 +199,18 @@ class Report:
     perturbed: int
     faithfulness: tuple[Faithfulness, ...]
     hidden: Hidden
+    located: tuple[Bin, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of N maps: hit and near bool (N,), energy float (N,), iou float (N, thresholds)."""
+    """Scores of N maps: hit and near bool (N,), energy float (N,), iou float (N, thresholds), and their peaks (N,)."""
 
     hit: np.ndarray
     near: np.ndarray
     energy: np.ndarray
     iou: np.ndarray
+    peak: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,6 +258,8 @@ def measure_all(system: str, root: Path, checkpoints: Mapping[int, Path]) -> Pat
     folder = evaluation_folder(system)
     write_slices(judged, folder / CSV_FILE)
     write(report, folder / JSON_FILE)
+    if report.located:
+        (weights_folder() / system / LOCATED_FILE).write_text(located_json(report.located))
     return folder / JSON_FILE
 
 
@@ -284,6 +297,7 @@ def measure(
         perturbed=sum(len(slices) for _, slices, _ in drawn(perturbed)),
         faithfulness=perturb(drawn(perturbed)),
         hidden=hide(drawn(sampled)),
+        located=located_bins(judged.scores[LOCATION]) if LOCATION in judged.scores else (),
     )
     return report, judged
 
@@ -318,8 +332,12 @@ def class_activation_maps(tail: nn.Module, features: Tensor, targets: Sequence[i
 
 def enlarged(coarse: np.ndarray, side: int) -> np.ndarray:
     """Maps (N, h, w) -> (N, side, side), as `explanation.explain_reading` does; all 0 where nothing was found."""
-    maps = F.interpolate(torch.from_numpy(coarse)[:, None], (side, side), mode="bilinear")[:, 0].numpy()
-    return maps * (coarse.max(axis=(1, 2), keepdims=True) > 0.5)
+    return smoothly(coarse, side) * (coarse.max(axis=(1, 2), keepdims=True) > 0.5)
+
+
+def smoothly(coarse: np.ndarray, side: int) -> np.ndarray:
+    """Maps (N, h, w) -> (N, side, side), whatever their maximum."""
+    return F.interpolate(torch.from_numpy(coarse)[:, None], (side, side), mode="bilinear")[:, 0].numpy()
 
 
 def priors(records: Sequence[Record], fold: int) -> dict[str, np.ndarray]:
@@ -364,12 +382,10 @@ def judge(model: Classifier, records: Sequence[Record], prior: Mapping[str, np.n
     for start in range(0, len(records), BATCH):
         batch = records[start : start + BATCH]
         images = [_read(record, root) for record in batch]
-        features, predicted = _features(model, images)
+        seen = _look(model, images)
+        features, predicted = seen.features, seen.predicted
         boxes = [record.box for record in batch]
-        scores = {
-            name: score_maps(enlarged(class_activation_maps(model.tail, features, predicted, name), SIDE), boxes)
-            for name in METHODS
-        }
+        scores = {name: score_maps(maps, boxes) for name, maps in _maps(model, seen, predicted, SIDE)}
         scores |= {name: score_maps(maps, boxes) for name, maps in _baseline_maps(images, predicted, prior)}
         scores[CEILING.name] = score_maps(ceiling_maps(boxes, tuple(features.shape[-2:])), boxes)
         parts.append(Judged(tuple(batch), predicted, scores))
@@ -387,11 +403,42 @@ def _joined(parts: Sequence[Judged]) -> Judged:
     )
 
 
-def _features(model: Classifier, images: Sequence[Image.Image]) -> tuple[Tensor, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """N slices as a network sees them.
+
+    Attributes:
+        features: (N, C, h, w), those that class-activation maps are made from.
+        predicted: class indices, int (N,).
+        location: where the network says that the tumour lies, (N, h, w) in [0, 1]; None where it does not say.
+    """
+
+    features: Tensor
+    predicted: np.ndarray
+    location: Tensor | None
+
+
+def _look(model: Classifier, images: Sequence[Image.Image]) -> Seen:
+    locator = model.locator
     with torch.no_grad():
         batch = preprocess(images, model.spec.preprocessing).contiguous(memory_format=torch.channels_last)
-        features = model.trunk(batch)
-        return features, model.tail(features).argmax(dim=1).numpy()
+        features, maps = run(model.trunk, batch, locator.stages if locator else ())
+        predicted = model.tail(features).argmax(dim=1).numpy()
+        return Seen(features, predicted, locator.probabilities(maps) if locator else None)
+
+
+def _coarse_maps(model: Classifier, seen: Seen, targets: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
+    """Each method's maps as coarse as they are made, float (N, h, w)."""
+    if seen.location is not None:
+        yield LOCATION, seen.location.numpy()
+    for name in CAMS:
+        yield name, class_activation_maps(model.tail, seen.features, targets, name)
+
+
+def _maps(model: Classifier, seen: Seen, targets: Sequence[int], side: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Each method's maps, float (N, side, side)."""
+    for name, coarse in _coarse_maps(model, seen, targets):
+        yield name, (smoothly(coarse, side) if name == LOCATION else enlarged(coarse, side))
 
 
 def _read(record: Record, root: Path) -> Image.Image:
@@ -431,7 +478,18 @@ def score_maps(maps: np.ndarray, boxes: Sequence[Box]) -> Scores:
 
     hot, common = areas(np.ones_like(inside)), areas(inside)
     iou = common / (hot + inside.sum(axis=1, keepdims=True) - common)
-    return Scores(found & (distance == 0), found & (distance <= TOLERANCE), energy, iou)
+    return Scores(found & (distance == 0), found & (distance <= TOLERANCE), energy, iou, highest)
+
+
+def located_bins(scores: Scores) -> tuple[Bin, ...]:
+    """Maps of the tumour's place by their peak, ascending; bins without a map are left out."""
+    bins = []
+    for low, high in pairwise(PEAKS):
+        inside = (scores.peak >= low) & ((scores.peak < high) | (high == 1))
+        if inside.any():
+            n, right = int(inside.sum()), int(scores.hit[inside].sum())
+            bins.append(Bin(low, high, round(float(scores.peak[inside].mean()), 6), n, right))
+    return tuple(bins)
 
 
 def best_thresholds(iou: np.ndarray, folds: np.ndarray) -> dict[int, int]:
@@ -486,12 +544,10 @@ def randomise(samples: Sequence[Sample]) -> tuple[Randomised, ...]:
     """Compare maps with those of networks that forget stage by stage, the last first; same slices, same classes."""
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for model, _, images in samples:
-        features, predicted = _features(model, images)
-        before = {name: class_activation_maps(model.tail, features, predicted, name) for name in METHODS}
+        seen = _look(model, images)
+        before = dict(_coarse_maps(model, seen, seen.predicted))
         for stage, forgetful in forgetting(model):
-            features, _ = _features(forgetful, images)
-            for name in METHODS:
-                after = class_activation_maps(forgetful.tail, features, predicted, name)
+            for name, after in _coarse_maps(forgetful, _look(forgetful, images), seen.predicted):
                 pairs = found.setdefault((name, stage), [])
                 pairs += [(rank_correlation(a, b), similarity(a, b)) for a, b in zip(before[name], after, strict=True)]
     return tuple(Randomised(*key, *map(float, np.mean(pairs, axis=0))) for key, pairs in sorted_by_method(found))
@@ -557,21 +613,19 @@ def order(heat: np.ndarray) -> np.ndarray:
 
 def perturb(samples: Sequence[Sample]) -> tuple[Faithfulness, ...]:
     """Deletion, insertion and ROAD of every method, and of `CENTRE` and `EDGES`, which know nothing of the network."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    areas_of: dict[str, list[tuple[float, float, float]]] = {}
     for model, _, images in samples:
         for image in images:
-            features, predicted = _features(model, [image])
-            target, side = int(predicted[0]), model.spec.preprocessing.size
+            seen = _look(model, [image])
+            target, side = int(seen.predicted[0]), model.spec.preprocessing.size
             pixels = fit(image, side).float() / 255
-            maps = {
-                name: enlarged(class_activation_maps(model.tail, features, [target], name), side)[0] for name in METHODS
-            }
+            maps = {name: found[0] for name, found in _maps(model, seen, [target], side)}
             maps |= {CENTRE.name: centre_map(side), EDGES.name: edge_map(pixels.mean(dim=0).numpy())}
             orders = np.stack([order(heat) for heat in maps.values()])
             deleted, inserted = _curves(model, pixels, orders, target)
             for name, *areas in zip(maps, deleted, inserted, _road(model, pixels, orders, target), strict=True):
-                found.setdefault(name, []).append(tuple(map(float, areas)))
-    return tuple(Faithfulness(name, *estimates(np.array(areas))) for name, areas in found.items())
+                areas_of.setdefault(name, []).append(tuple(map(float, areas)))
+    return tuple(Faithfulness(name, *estimates(np.array(areas))) for name, areas in areas_of.items())
 
 
 def _curves(model: Classifier, pixels: Tensor, orders: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
@@ -616,7 +670,7 @@ def hide(samples: Sequence[Sample]) -> Hidden:
     """Blacken the tumour's box, as large a box on the other side, or all but the box, where the answer was right."""
     tumour, elsewhere, all_else = [], [], []
     for model, records, images in samples:
-        _, predicted = _features(model, images)
+        predicted = _look(model, images).predicted
         for record, image, answer in zip(records, images, predicted, strict=True):
             if answer != class_index(record.label):
                 continue
@@ -624,7 +678,7 @@ def hide(samples: Sequence[Sample]) -> Hidden:
             versions = [_blackened(image, _area(box, image)), _only(image, _area(box, image))]
             if abs(box.x - other.x) >= box.width:
                 versions.append(_blackened(image, _area(other, image)))
-            stayed = _features(model, versions)[1] == answer
+            stayed = _look(model, versions).predicted == answer
             tumour.append(stayed[0])
             all_else.append(stayed[1])
             elsewhere += list(stayed[2:])
@@ -663,12 +717,13 @@ def write_slices(judged: Judged, path: Path) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for name in METHODS:
+        for name in _methods(judged.scores):
             scores = judged.scores[name]
             iou = _iou_of(scores, folds)
             for i, record in enumerate(judged.records):
                 flags = (int(flag[i]) for flag in (right, scores.hit, scores.near))
-                writer.writerow([record.image, record.fold, name, *flags, f"{scores.energy[i]:.3f}", f"{iou[i]:.3f}"])
+                rounded = (f"{values[i]:.3f}" for values in (scores.energy, iou, scores.peak))
+                writer.writerow([record.image, record.fold, name, *flags, *rounded])
 
 
 def write(report: Report, path: Path) -> None:
@@ -699,6 +754,7 @@ def read(path: Path) -> Report:
             "randomised": tuple(Randomised(**row) for row in content["randomised"]),
             "faithfulness": tuple(Faithfulness(**_parsed(row)) for row in content["faithfulness"]),
             "hidden": Hidden(**_parsed(content["hidden"])),
+            "located": tuple(Bin(**row) for row in content.get("located", ())),
         }
     )
 
@@ -715,8 +771,18 @@ def _parsed_localisation(row: dict) -> Localisation:
 
 
 def best_method(reports: Sequence[Report]) -> str:
-    """The method whose hottest place lies in the box most often, each system counting the same."""
-    return max(METHODS, key=lambda name: np.mean([_get(report, name).every.hit.mean for report in reports]))
+    """The method whose hottest place lies in the box most often, each system that has it counting the same."""
+
+    def hits(name: str) -> float:
+        return np.mean([score.every.hit.mean for report in reports for score in report.scores if score.name == name])
+
+    return max(_methods(score.name for report in reports for score in report.scores), key=hits)
+
+
+def _methods(names: Iterable[str]) -> list[str]:
+    """Of these names those of methods, not of baselines, in the order of METHODS."""
+    present = set(names)
+    return [name for name in METHODS if name in present]
 
 
 def _get(report: Report, name: str) -> Score:
@@ -766,7 +832,7 @@ def randomisation_table(report: Report) -> str:
     found = {(row.name, row.stage): row for row in report.randomised}
     rows = [
         [TITLES[name], *(f"{found[name, s].correlation:.2f} / {found[name, s].ssim:.2f}" for s in stages)]
-        for name in METHODS
+        for name in _methods(name for name, _ in found)
     ]
     return table(["correlation / SSIM; random from", *stages], rows)
 

@@ -1,7 +1,7 @@
 """The tumour boxes as a second teacher: while it learns the classes, a network also learns where the tumour lies.
 
 A 1x1 convolution on the feature maps of `ModelSpec.location_stages` says for each cell how much of it the tumour's box
-covers. It is there in training only; the checkpoint is the network without it.
+covers. It is kept beside the checkpoint, as an output that people can look at (`brain_tumor.location`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from brain_tumor.location import joined
 
 # Samples per side of a cell by which its covered share is measured.
 FINENESS = 4
@@ -44,9 +46,8 @@ class WithLocation(nn.Module):
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Slices (N, 3, H, W) -> class logits (N, 4), location logits (N, h, w)."""
         logits = self.network(inputs)
-        finest, *others = (self._maps.pop(name) for name in self.stages)
-        enlarged = (F.interpolate(other, finest.shape[-2:], mode="bilinear") for other in others)
-        return logits, self.location(torch.cat([finest, *enlarged], dim=1))[:, 0].float()
+        together = joined([self._maps.pop(name) for name in self.stages])
+        return logits, self.location(together)[:, 0].float()
 
 
 def coverage(boxes: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:

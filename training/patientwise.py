@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from matplotlib.figure import Figure
 
 from brain_tumor.calibration import CALIBRATION_FILE
 from brain_tumor.checkpoints import weights_folder
-from brain_tumor.labels import LABELS
+from brain_tumor.labels import CLASS_NAMES, LABELS
 from brain_tumor.registry import get_spec
-from training import calibration
+from brain_tumor.trust import MIN_OVERLAP
+from training import calibration, overlaps
 from training.evaluation import (
     DASH,
     Predictions,
@@ -27,8 +29,9 @@ from training.evaluation import (
     wilson,
 )
 from training.outoffold import PatientwiseMetrics, distinct, ensemble, measure_patientwise
+from training.overlaps import Overlaps
 from training.protocols import FOLDS, PATIENTWISE
-from training.selective import SHARES, Selective, decided, selective
+from training.selective import SHARES, Decided, Selective, decided, selective
 
 RELIABILITY_FIGURE = "reliability.png"
 # Five-fold results on the same folds, all from ImageNet weights, as stated by their authors.
@@ -159,7 +162,7 @@ def selective_table(found: Mapping[str, Believed]) -> str:
     ]
     if len(found) < 2:
         return table(header, rows)
-    verdicts, ranked = decided({one.system: one.predictions for one in found.values()})
+    verdicts, ranked = _decided(found)
     rows.append(["consensus", *(percent(ranked.accuracy(share)) for share in SHARES)])
     others = (
         ""
@@ -175,6 +178,41 @@ def selective_table(found: Mapping[str, Believed]) -> str:
         f"{percent(verdicts.accuracy, verdicts.interval)} of these.{others}"
     )
     return f"{table(header, rows)}\n\n{sentence}"
+
+
+def _decided(found: Mapping[str, Believed]) -> tuple[Decided, Selective]:
+    compared = _overlaps(found)
+    return decided({one.system: one.predictions for one in found.values()}, compared.by_image() if compared else None)
+
+
+def _overlaps(found: Mapping[str, Believed]) -> Overlaps | None:
+    compared = overlaps.read()
+    return compared if compared and set(compared.systems) == set(found) else None
+
+
+def overlap_table(found: Mapping[str, Believed]) -> str:
+    """Markdown: how often systems that agree are right, by how far their heatmaps overlap."""
+    compared = _overlaps(found)
+    if compared is None:
+        return "Not measured yet."
+    labels = {
+        image: CLASS_NAMES[label]
+        for one in found.values()
+        for image, label in zip(one.predictions.images, one.predictions.labels, strict=True)
+    }
+    edges = (0.0, MIN_OVERLAP, 0.4, 0.6, 1.0)
+    rows = []
+    for low, high in pairwise(edges):
+        right = [
+            row.predicted == labels[row.image]
+            for row in compared.rows
+            if row.image in labels and low <= row.overlap and (row.overlap < high or high == 1)
+        ]
+        accuracy = percent(sum(right) / len(right), wilson(sum(right), len(right))) if right else DASH
+        rows.append([f"{low:g} to {high:g}", f"{len(right):,}", accuracy])
+    names = " and ".join(get_spec(name).title for name in compared.systems)
+    sentence = f"Slices with a tumour that {names} give the same class, by how much of their heatmaps' mass they share:"
+    return f"{sentence}\n\n{table(['overlap', 'n', 'right (95 % interval)'], rows)}"
 
 
 def drawings(found: Mapping[str, Believed], folder: Path) -> dict[Path, tuple[partial[Figure], str]]:
@@ -224,7 +262,7 @@ def selective_figure(found: Mapping[str, Believed]) -> Figure:
         kept = share > 0.1
         axes.plot(share[kept], accuracy[kept], style, label=f"{get_spec(system).title}, n = {len(share):,}")
     if len(found) > 1:
-        verdicts, ranked = decided({one.system: one.predictions for one in found.values()})
+        verdicts, ranked = _decided(found)
         share, accuracy = ranked.curve()
         axes.plot(share[share > 0.1], accuracy[share > 0.1], color="black", label=f"consensus, n = {verdicts.n:,}")
         axes.plot(verdicts.share, verdicts.accuracy, "k*", markersize=12, label="where the consensus names a class")

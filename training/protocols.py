@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,11 +95,14 @@ class Audited:
         group: images with the same number show the same slice, perhaps turned, mirrored, or edited.
         twin: file name of the figshare image that shows the same slice, None where there is none.
         symmetry: what turns the figshare image into this one; None without a twin.
+        fold: where the patient-wise protocol has it, None for tumours. Drawn once and kept: networks have been trained
+            on these folds, and an audit that finds more copies must not move images from one to another.
     """
 
     group: int
     twin: str | None
     symmetry: Symmetry | None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def get_split(protocol: str, root: Path, fold: int | None = None) -> Split:
     return PROTOCOLS[protocol](root)
 
 
-# The 1,996 notumor images are 314 slices, one of them 81 times. Two of each are enough to learn from.
+# The 1,996 notumor images are 302 slices, one of them 81 times. Two of each are enough to learn from.
 COPIES = 2
 
 
@@ -189,10 +192,10 @@ def with_boxes(records: list[Record], root: Path) -> list[Record]:
 def patientwise_folds(root: Path) -> Folds:
     """The slices of figshare-cheng in its author's patient-wise folds, and Kaggle's notumor images beside them.
 
-    Of Kaggle's notumor images (`Training` and `Testing`) no patient is known. Near-duplicates stay together, the
-    largest group first into the fold that has fewest so far; different slices of one patient may still be in different
-    folds. Images that the audit has not seen are left out, as are Kaggle's tumour images: most are the figshare slices
-    again.
+    Of Kaggle's notumor images (`Training` and `Testing`) no patient is known. Near-duplicates are in one fold, by
+    `draw_folds`; different slices of one patient may still be in different folds. Left out are copies that were found
+    to lie in several folds after these had been drawn, images that the audit has not seen, and Kaggle's tumour images:
+    most are the figshare slices again.
 
     Raises:
         DataError: one of the two data sets is not there.
@@ -200,21 +203,34 @@ def patientwise_folds(root: Path) -> Folds:
     parts: dict[int, list[Record]] = {fold: [] for fold in FOLDS}
     for record in read_records(FIGSHARE, root, "images"):
         parts[record.fold].append(record)
-    added = dict.fromkeys(FOLDS, 0)
-    for group in _notumor_groups(root):
-        fold = min(FOLDS, key=added.__getitem__)
-        added[fold] += len(group)
-        parts[fold] += [replace(record, fold=fold) for record in group]
+    audited = read_groups()
+    folds_of = defaultdict(set)
+    for found in audited.values():
+        if found.fold:
+            folds_of[found.group].add(found.fold)
+    for record in _kaggle(root):
+        found = audited.get(record.image)
+        if found and found.fold and len(folds_of[found.group]) == 1:
+            parts[found.fold].append(replace(record, fold=found.fold))
     return Folds(parts)
 
 
-def _notumor_groups(root: Path) -> list[list[Record]]:
-    audited = read_groups()
-    groups: dict[int, list[Record]] = {}
-    for record in _kaggle(root):
-        if record.label not in FIGSHARE.counts["images"] and record.image in audited:
-            groups.setdefault(audited[record.image].group, []).append(record)
-    return sorted(groups.values(), key=lambda group: (-len(group), group[0].image))
+def draw_folds(groups: Iterable[Sequence[str]], drawn: Mapping[str, int]) -> dict[str, int]:
+    """A fold for every image, near-duplicates together: the largest group first, into the fold that has fewest so far.
+
+    Args:
+        groups: the images of each group.
+        drawn: image -> fold, where an earlier audit has drawn it; these stay.
+    """
+    added = Counter(drawn.values())
+    folds = dict(drawn)
+    for group in sorted(groups, key=lambda group: (-len(group), min(group))):
+        known = [drawn[image] for image in group if image in drawn]
+        fold = known[0] if known else min(FOLDS, key=added.__getitem__)
+        for image in group:
+            added[fold] += image not in folds
+            folds.setdefault(image, fold)
+    return folds
 
 
 def clean_test(root: Path) -> list[Record]:
@@ -254,7 +270,12 @@ def read_groups(path: Path = GROUPS_FILE) -> dict[str, Audited]:
     """Kaggle image -> what the audit found, as committed beside this module; `python -m training audit` writes it."""
     with open(path, newline="") as file:
         return {
-            row["image"]: Audited(int(row["group"]), row["twin"] or None, SYMMETRY_BY_NAME.get(row["symmetry"]))
+            row["image"]: Audited(
+                group=int(row["group"]),
+                twin=row["twin"] or None,
+                symmetry=SYMMETRY_BY_NAME.get(row["symmetry"]),
+                fold=int(row["fold"]) if row["fold"] else None,
+            )
             for row in csv.DictReader(file)
         }
 
@@ -263,6 +284,7 @@ def write_groups(found: Mapping[str, Audited], path: Path) -> None:
     """Write what `read_groups` reads, sorted by image."""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("image", "group", "twin", "symmetry"))
+        writer.writerow(("image", "group", "twin", "symmetry", "fold"))
         for image, row in sorted(found.items()):
-            writer.writerow((image, row.group, row.twin or "", row.symmetry.name if row.symmetry else ""))
+            symmetry = row.symmetry.name if row.symmetry else ""
+            writer.writerow((image, row.group, row.twin or "", symmetry, row.fold or ""))

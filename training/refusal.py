@@ -456,6 +456,8 @@ def _measure(judged: Gate, gate: Gate, seen: dict[str, Examined]) -> dict:
             "negatives": {role: share(judged, examined) for role, examined in kinds.items()},
             "kinds": {role: shares(judged, examined) for role, examined in kinds.items()},
             "slices": {name: share(judged, seen[name]) for name in slices},
+            # Every system is shown the same pictures: what all of them let pass is found by these numbers.
+            "passed": np.flatnonzero(~refused(judged, kinds["test"])).tolist(),
         },
         "in_use": {
             "support_vectors": len(gate.support),

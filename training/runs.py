@@ -19,8 +19,16 @@ from training.initialisation import initial_network
 from training.protocols import PATIENTWISE, get_split, thinned, with_boxes
 from training.recipes import RECIPES, Recipe
 
-# What a system's folder holds about other weights than its own: see `training.reproduction`.
+# What a system's folder holds about other weights than its own: those of the study's recipe, and those of the folds.
 STUDY_FOLDER = Path("evaluation", "study")
+OF_OTHER_WEIGHTS = (
+    str(STUDY_FOLDER / "*"),
+    "calibration.json",
+    "location.json",
+    "evaluation/patientwise.*",
+    "evaluation/reliability.png",
+    "evaluation/localisation.*",
+)
 
 log = logging.getLogger(__name__)
 
@@ -108,15 +116,18 @@ def processes() -> PartialState:
 def install(checkpoint: Path, system: str) -> Path:
     """Put a run's checkpoint into the weights folder in place of what is there; returns its new folder.
 
-    What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one. What was
-    predicted by the study's recipe is of other weights, and stays.
+    What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one. What
+    `OF_OTHER_WEIGHTS` names stays.
     """
     target = weights_folder() / system
     partial = target.with_name(f"{system}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(checkpoint, partial)
-    if (target / STUDY_FOLDER).exists():
-        shutil.copytree(target / STUDY_FOLDER, partial / STUDY_FOLDER)
+    for pattern in OF_OTHER_WEIGHTS:
+        for file in target.glob(pattern):
+            kept = partial / file.relative_to(target)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, kept)
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     return target

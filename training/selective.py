@@ -77,13 +77,23 @@ def selective(predictions: Predictions) -> Selective:
     return _ranked([a.confidence for a in answers], [a.predicted_class for a in answers], predictions.labels)
 
 
-def decided(systems: Mapping[str, Predictions]) -> tuple[Decided, Selective]:
-    """Several systems together, on the slices that all of them were asked about."""
+def decided(
+    systems: Mapping[str, Predictions], overlaps: Mapping[str, float] | None = None
+) -> tuple[Decided, Selective]:
+    """Several systems together, on the slices that all of them were asked about.
+
+    Args:
+        overlaps: image -> the overlap of their heatmaps, where they agree.
+    """
+    overlaps = overlaps or {}
     common = set.intersection(*(set(predictions.images) for predictions in systems.values()))
     shared = {name: predictions.only(common) for name, predictions in systems.items()}
     first = next(iter(shared.values()))
     answers = {name: dict(zip(p.images, out_of_fold(p), strict=True)) for name, p in shared.items()}
-    found = [consensus([replace(answers[name][image], model=name) for name in shared]) for image in first.images]
+    found = [
+        consensus([replace(answers[name][image], model=name) for name in shared], overlaps.get(image))
+        for image in first.images
+    ]
     leading = [c.leading for c in found]
     right = np.array([CLASS_NAMES.index(name) for name in leading]) == first.labels
     sure = np.array([c.decided for c in found])
