@@ -35,7 +35,7 @@ TITLE = "Brain MRI, several opinions"
 NOTICE = (
     "Not a medical device. For teaching and research; never base a decision about a patient on it. "
     "The networks know four answers and nothing else: any other disease gets one of them too. "
-    "A heatmap shows what a network used, not where the tumour is."
+    "A heatmap shows what a network used, or where it believes a tumour to be: it can be wrong."
 )
 
 PAGE_MM = (210.0, 297.0)
@@ -47,7 +47,7 @@ SHA_DIGITS = 16
 LEVELS = {0.25: (0.6, (1.0, 1.6)), 0.5: (0.8, (4.0, 1.5)), 0.75: (1.5, None)}
 LEGEND = (
     "Lines over a slice enclose the places with at least 25 % (dotted), 50 % (dashed) and 75 % (thick) of the "
-    "strongest evidence for the class that is named beside it. Percentages are scores, not diagnoses: calibrated on "
+    "strongest mark on it. Percentages are scores, not diagnoses: calibrated on "
     "patients that were not trained on, where a model is calibrated; raw: the network's own."
 )
 
@@ -116,7 +116,7 @@ class Report:
 
     def _answer(self, explanation: Explanation) -> dict[str, Any]:
         prediction = explanation.prediction
-        support = prediction.support
+        support, place = prediction.support, explanation.support
         return {
             **prediction.to_json(),
             "title": get_spec(prediction.model).title,
@@ -126,6 +126,8 @@ class Report:
             "target_class": explanation.target_class,
             "method": explanation.method,
             "evidence_found": explanation.found,
+            "surest_place": round(explanation.peak, 4) if explanation.located else None,
+            "place_support": place and {"n": place.n, "right": place.right},
         }
 
     def _drawn(self, kind: str, metadata: dict[str, Any]) -> bytes:
@@ -331,16 +333,10 @@ class _Sheet:
 
     def _word_lines(self, explanation: Explanation) -> list[_Line]:
         prediction = explanation.prediction
-        method, target = METHODS[explanation.method].title, DISPLAY_TEXT[explanation.target_class].lower()
-        looked = (
-            f"Lines: evidence for {target} by {method}."
-            if explanation.found
-            else f"No lines: {method} found nothing that speaks for {target}."
-        )
         return [
             *(_Line(f"! {sentence}", bold=True) for sentence in warnings(prediction)),
             *(_Line(sentence) for sentence in belief(prediction)),
-            _Line(looked),
+            _Line(_looked(explanation)),
             _Line(f"{prediction.model}, sha256 {self.report.sha256[prediction.model][:SHA_DIGITS]}", grey=0.3),
         ]
 
@@ -395,7 +391,7 @@ class _Sheet:
         axes.set_anchor("NW")
         if not explanation.found:
             return
-        heat = np.asarray(_reduced(Image.fromarray(explanation.heatmap), side))
+        heat = np.asarray(_reduced(Image.fromarray(explanation.heatmap / explanation.peak), side))
         columns = (np.arange(heat.shape[1]) + 0.5) * width / heat.shape[1]
         rows = (np.arange(heat.shape[0]) + 0.5) * height / heat.shape[0]
         for level, (line, dashes) in LEVELS.items():
@@ -499,3 +495,19 @@ def _reduced(image: Image.Image, side: float) -> Image.Image:
     pixels = round(side / 25.4 * DPI)
     image.thumbnail((pixels, pixels))
     return image
+
+
+def _looked(explanation: Explanation) -> str:
+    """What the lines on the slice are, a sentence or two."""
+    if not explanation.located:
+        method, target = METHODS[explanation.method].title, DISPLAY_TEXT[explanation.target_class].lower()
+        if explanation.found:
+            return f"Lines: evidence for {target} by {method}."
+        return f"No lines: {method} found nothing that speaks for {target}."
+    if not explanation.found:
+        return "No lines: no place taken for a tumour."
+    said = f"Lines: where it sees a tumour, {percent(explanation.peak)} sure."
+    if support := explanation.support:
+        marked = round(100 * support.right / support.n)
+        said += f" Of 100 tumours of unseen patients marked as surely, {marked} were there (n = {support.n})."
+    return said

@@ -66,6 +66,14 @@ MAP_TOLERANCE = 1e-3
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
 
 
+def test_slices_of_one_patient_are_resampled_together():
+    values = np.repeat([0.0, 1.0], 50)[:, None]
+    alone = estimates(values)[0]
+    together = estimates(values, np.repeat(np.arange(10), 10))[0]
+    assert alone.mean == together.mean == 0.5
+    assert together.interval[0] < alone.interval[0] < 0.5 < alone.interval[1] < together.interval[1]
+
+
 # --- Maps -------------------------------------------------------------------------------------------------------------
 
 

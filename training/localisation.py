@@ -37,7 +37,8 @@ from brain_tumor.labels import CLASS_NAMES, LABELS, class_index
 from brain_tumor.location import LOCATED_FILE, located_json, run
 from brain_tumor.preprocessing import fit, normalize, preprocess
 from training.data import FIGSHARE, Box, DataError, Record, folder_of, read_records
-from training.evaluation import DASH, Interval, evaluation_folder, percent, table
+from training.evaluation import DASH, Interval, evaluation_folder, percent, table, wilson
+from training.outoffold import patients
 from training.protocols import PATIENTWISE
 from training.robustness import classifier, run_checkpoint, sample
 
@@ -84,11 +85,7 @@ TITLES = {name: source.title for name, source in (METHODS | BASELINES).items()}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over slices with its bootstrap 95 % interval.
-
-    Slices are resampled, not patients, who are not named in the data: the interval is too narrow by what slices of one
-    patient have in common.
-    """
+    """A mean over slices with its bootstrap 95 % interval, over stand-ins for patients (`outoffold.patients`)."""
 
     mean: float
     interval: Interval
@@ -506,28 +503,38 @@ def _score(name: str, judged: Judged) -> Score:
     scores, folds = judged.scores[name], judged.folds
     values = np.stack([scores.hit, scores.near, scores.energy, _iou_of(scores, folds)], axis=1)
     labels = np.array([record.label for record in judged.records])
+    clusters = patients(tuple(record.image for record in judged.records))
+
+    def localisation(kept: np.ndarray) -> Localisation:
+        return Localisation(int(kept.sum()), *estimates(values[kept], clusters[kept]))
+
     return Score(
         name,
-        every=_localisation(values),
-        right=_localisation(values[judged.right]),
-        labels={label: _localisation(values[labels == label]) for label in CLASS_NAMES if label in labels},
+        every=localisation(np.ones(len(values), bool)),
+        right=localisation(judged.right),
+        labels={label: localisation(labels == label) for label in CLASS_NAMES if label in labels},
         folds={str(fold): float(scores.hit[folds == fold].mean()) for fold in np.unique(folds)},
         thresholds={str(f): float(THRESHOLDS[i]) for f, i in best_thresholds(scores.iou, folds).items()},
     )
 
 
-def _localisation(values: np.ndarray) -> Localisation:
-    return Localisation(len(values), *estimates(values))
+def estimates(values: np.ndarray, clusters: np.ndarray | None = None) -> list[Estimate]:
+    """Mean of each column of (N, K), with its percentile-bootstrap 95 % interval; the same resamples for all columns.
 
-
-def estimates(values: np.ndarray) -> list[Estimate]:
-    """Mean of each column of (N, K), with its percentile-bootstrap 95 % interval; the same slices for all columns."""
+    Args:
+        clusters: a number per slice (N,); those with one number are resampled together. None: each is on its own.
+    """
     values = values.astype(np.float64)
-    n = len(values)
-    if not n:
+    if not len(values):
         return [Estimate(0.0, (0.0, 0.0))] * values.shape[1]
+    _, places, sizes = np.unique(
+        np.arange(len(values)) if clusters is None else clusters, return_inverse=True, return_counts=True
+    )
+    sums = np.zeros((len(sizes), values.shape[1]))
+    np.add.at(sums, places, values)
+    n = len(sizes)
     drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    low, high = np.percentile(drawn @ values / n, (2.5, 97.5), axis=0)
+    low, high = np.percentile(drawn @ sums / (drawn @ sizes)[:, None], (2.5, 97.5), axis=0)
     return [Estimate(float(m), (float(a), float(b))) for m, a, b in zip(values.mean(axis=0), low, high, strict=True)]
 
 
@@ -837,6 +844,16 @@ def randomisation_table(report: Report) -> str:
     return table(["correlation / SSIM; random from", *stages], rows)
 
 
+def located_table(report: Report) -> tuple[str, str]:
+    """Markdown: a sentence, and how often the place that a network is so sure of lay in the tumour's box."""
+    rows = [
+        [f"{b.low:.0%} to {b.high:.0%}".replace("%", " %"), f"{b.n:,}", percent(b.right / b.n, wilson(b.right, b.n))]
+        for b in report.located
+    ]
+    header = ["sure at the surest place", "n", "that place in the box"]
+    return "The surer the network is of the tumour's place, the more often it is there:", table(header, rows)
+
+
 def in_words(report: Report, method: str) -> str:
     """How often to believe a method's maps, as a clinician reads it."""
     score, centre, prior = (_get(report, name) for name in (method, CENTRE.name, CLASS_PRIOR.name))
@@ -869,6 +886,7 @@ def describe(report: Report) -> str:
             localisation_table(report),
             "Hottest place in the box, by class:",
             label_table(report),
+            *(located_table(report) if report.located else ()),
             f"What the answer loses with the places marked, on {report.perturbed} slices drawn at random:",
             faithfulness_table(report),
             f"Maps of networks that forget, on {report.sampled} slices drawn at random:",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from brain_tumor.examination import Examination, consensus_of
 from brain_tumor.examples import Example
-from brain_tumor.explanation import METHODS, Explanation, colored, overlap, shared_heat
+from brain_tumor.explanation import METHODS, Explanation, colored, comparable, overlap, shared_heat
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import DISPLAY_TEXT, SHORT_TEXT
 from brain_tumor.preprocessing import fit
@@ -118,14 +118,10 @@ def _card(examination: Examination, explanation: Explanation) -> str:
     predicted = DISPLAY_TEXT[prediction.predicted_class]
     probabilities = prediction.best_probabilities
     bars = "".join(_bar(name, p, name == prediction.predicted_class) for name, p in probabilities.items())
-    method, target = METHODS[explanation.method].title, DISPLAY_TEXT[explanation.target_class]
+    caption, label = _caption(explanation)
+    heat = ""
     if explanation.found:
-        caption = f"{method} for <b>{target}</b>"
-        label = f"The slice; {method} marks where {spec.title} saw evidence for {target}"
         heat = f'<img class="heat" src="{data_uri(reduced(colored(explanation.heatmap), HEAT_SIDE))}" alt="">'
-    else:
-        caption = f"{method}: nothing here speaks for <b>{target}</b>"
-        label, heat = f"The slice, unmarked: {method} found no evidence for {target}", ""
     return (
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
         f"<h3>{spec.title}</h3>"
@@ -133,12 +129,29 @@ def _card(examination: Examination, explanation: Explanation) -> str:
         f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>'
         f"<figcaption>{caption}</figcaption></figure>"
         f'<ul class="bars" aria-label="Probabilities of {spec.title}">{bars}</ul>'
-        f"{_belief(prediction)}{_details(examination, prediction)}</article>"
+        f"{_belief(explanation)}{_details(examination, prediction)}</article>"
     )
 
 
-def _belief(prediction: Prediction) -> str:
+def _caption(explanation: Explanation) -> tuple[str, str]:
+    """What the map shows: HTML for under it, and a text for those who do not see it."""
+    model = get_spec(explanation.prediction.model).title
+    if explanation.located:
+        if not explanation.found:
+            return "<b>Sees no tumour</b> in any place", f"The slice, unmarked: {model} sees no tumour in any place"
+        sure = percent(explanation.peak)
+        label = f"The slice; marked is where {model} sees a tumour, at the surest place {sure}"
+        return f"<b>Sees a tumour here</b>, {sure} sure where brightest", label
+    method, target = METHODS[explanation.method].title, DISPLAY_TEXT[explanation.target_class]
+    if not explanation.found:
+        label = f"The slice, unmarked: {method} found no evidence for {target}"
+        return f"{method}: nothing here speaks for <b>{target}</b>", label
+    return f"{method} for <b>{target}</b>", f"The slice; {method} marks where {model} saw evidence for {target}"
+
+
+def _belief(explanation: Explanation) -> str:
     """How far to believe the card: how often it was right before, and what it cannot rule out."""
+    prediction = explanation.prediction
     lines = []
     if prediction.refusal_reason:
         lines.append(f'<p class="doubt">{escape(prediction.refusal_reason)}</p>')
@@ -152,6 +165,12 @@ def _belief(prediction: Prediction) -> str:
         lines.append("<p>Not calibrated: this is the network's own score, often surer than right.</p>")
     if prediction.prediction_set and len(prediction.prediction_set) > 1:
         lines.append(f'<p class="doubt">At 95 %: {either(prediction.prediction_set)}.</p>')
+    if explanation.support and explanation.found:
+        marked = round(100 * explanation.support.right / explanation.support.n)
+        lines.append(
+            f"<p>Of 100 tumours of unseen patients marked as surely, <b>{marked}</b> were there "
+            f"(n = {explanation.support.n}).</p>"
+        )
     return f'<div class="belief">{"".join(lines)}</div>'
 
 
@@ -169,18 +188,22 @@ def _details(examination: Examination, prediction: Prediction) -> str:
 
 
 def _shared_card(explanations: Sequence[Explanation]) -> str:
-    """Where the heatmaps of all models agree; nothing where there is no second map for the same class."""
-    same = len({explanation.target_class for explanation in explanations}) == 1
-    if len(explanations) < 2 or not same or not all(explanation.found for explanation in explanations):
+    """Where the heatmaps of several models agree; nothing where there is no second map that can be compared."""
+    heatmaps = comparable(explanations)
+    if len(heatmaps) < 2 or not all(heatmap.any() for heatmap in heatmaps):
         return ""
-    shared = shared_heat([explanation.heatmap for explanation in explanations])
-    target = DISPLAY_TEXT[explanations[0].target_class]
-    amount = overlap([explanation.heatmap for explanation in explanations])
+    shared, amount = shared_heat(heatmaps), overlap(heatmaps)
+    if any(explanation.located for explanation in explanations):
+        what, saw = "the tumour's place", "sees <b>a tumour</b>"
+    else:
+        what = DISPLAY_TEXT[explanations[0].target_class]
+        saw = f"saw evidence for <b>{what}</b>"
+    who = "All of them" if len(heatmaps) == len(explanations) else f"{len(heatmaps)} of them"
     return (
-        '<article class="card shared"><h3>All of them</h3><p class="predicted">Shared places</p>'
-        f'<figure><div class="view" role="img" aria-label="The slice; marked is where all models saw {target}">'
+        f'<article class="card shared"><h3>{who}</h3><p class="predicted">Shared places</p>'
+        f'<figure><div class="view" role="img" aria-label="The slice; marked is where all models agree on {what}">'
         f'<img class="heat" src="{data_uri(reduced(colored(shared), HEAT_SIDE))}" alt=""></div>'
-        f"<figcaption>Where every model saw evidence for <b>{target}</b></figcaption></figure>"
+        f"<figcaption>Where every model {saw}</figcaption></figure>"
         f'<div class="belief"><p>Their heatmaps overlap by <b>{100 * amount:.0f} %</b>.</p></div></article>'
     )
 
