@@ -48,7 +48,7 @@ def classify(image, models: Sequence[str] | None = None) -> list[Prediction]:
 
 
 def explain(image, model: str, target_class: str | None = None, method: str = DEFAULT_METHOD) -> Explanation:
-    """Ask one model about one slice and where it saw evidence for a class (None: the one it predicts)."""
+    """Ask one model about one slice and where it sees the tumour, or with a class, where it saw evidence for that."""
     slice_ = read_image(image)
     classifier = load_model(model)
     return explain_reading(classifier, classifier.read([slice_])[0], slice_.size, target_class, method)

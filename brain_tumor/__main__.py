@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="one JSON object per image and model, one per line")
     command.add_argument("--overlay", type=Path, metavar="DIR", help="write the slice under its heatmap to this folder")
     command.add_argument("--report", type=Path, metavar="DIR", help="write a report of each image (PDF) to this folder")
-    command.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="class-activation method")
+    command.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="how the heatmap is made")
     command.add_argument("--target", choices=CLASS_NAMES, help="class to explain (default: the predicted one)")
     command.set_defaults(run=_classify)
 

@@ -108,16 +108,17 @@ def explain_reading(
     Args:
         classifier: the one that gave it.
         size: (width, height) of the slice, px, as PIL says it.
-        target_class: any of the four classes; None means the predicted one. The tumour's place is the same for all.
-        method: a key of `METHODS`. Models that do not say where the tumour lies are explained by `DEFAULT_CAM` instead.
+        target_class: any of the four classes; None means the predicted one.
+        method: a key of `METHODS`. "location" is no explanation of a class: where one is asked for, and for models that
+            do not say where the tumour lies, `DEFAULT_CAM` is used instead.
 
     Raises:
         ValueError: no such class, no such method.
     """
-    target_class = target_class or reading.prediction.predicted_class
+    asked, target_class = target_class, target_class or reading.prediction.predicted_class
     target = class_index(target_class)
     if get_method(method).cls is None:
-        if reading.location is not None:
+        if reading.location is not None and not asked:
             heatmap = _enlarged(reading.location[0], size)
             found = float(heatmap.max()) > NOWHERE
             support = classifier.locator.bin_of(float(heatmap.max()))

@@ -101,14 +101,15 @@ def opened(source: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[
     """All files of an upload, in the natural order of their names, to be read within the `with`.
 
     Args:
-        source: a file, a zip archive, a folder with all it contains, or several of these.
+        source: a file, a zip archive, a folder with all it contains, or several of these, in whatever order.
 
     Raises:
         ImageError: There is nothing there, or too much, or it needs a password.
     """
-    paths = [source] if isinstance(source, (str, os.PathLike)) else source
+    paths = [Path(path) for path in ([source] if isinstance(source, (str, os.PathLike)) else source)]
+    paths.sort(key=lambda path: _natural(path.name))
     with ExitStack() as stack:
-        members = [member for path in paths for member in _members(Path(path), stack)]
+        members = [member for path in paths for member in _members(path, stack)]
         if len(members) > MAX_FILES:
             raise _too_many()
         yield members

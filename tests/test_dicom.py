@@ -234,6 +234,18 @@ def test_series_without_positions_follows_its_instance_numbers(tmp_path):
     np.testing.assert_array_equal(volume.voxels, HEAD[:, :, ::-1])
 
 
+def test_loose_files_without_positions_or_numbers_follow_their_names(tmp_path):
+    voxels = scans.head()
+    paths = []
+    for k, ds in enumerate(scans.series(voxels)):
+        del ds.ImagePositionPatient, ds.InstanceNumber
+        paths.append(tmp_path / f"IM{k}")
+        paths[-1].write_bytes(scans.encoded(ds))
+    backwards, in_order = read_volume(paths[::-1]), read_volume(tmp_path)
+    np.testing.assert_array_equal(backwards.voxels, in_order.voxels)
+    assert backwards.count("axial") == len(paths)
+
+
 def test_series_with_a_gap_is_shown_as_scanned_only(tmp_path):
     slices = scans.series(HEAD)
     volume = read(slices[:15] + slices[18:], tmp_path)

@@ -36,10 +36,10 @@ from brain_tumor.inference import Classifier
 from brain_tumor.labels import CLASS_NAMES, LABELS, class_index
 from brain_tumor.location import LOCATED_FILE, located_json, run
 from brain_tumor.preprocessing import fit, normalize, preprocess
-from training.data import FIGSHARE, Box, DataError, Record, folder_of, read_records
+from training.data import FIGSHARE, KAGGLE, Box, DataError, Record, folder_of, read_records
 from training.evaluation import DASH, Interval, evaluation_folder, percent, table, wilson
 from training.outoffold import patients
-from training.protocols import PATIENTWISE
+from training.protocols import PATIENTWISE, patientwise_folds, read_groups
 from training.robustness import classifier, run_checkpoint, sample
 
 CSV_FILE, JSON_FILE = "localisation.csv", "localisation.json"
@@ -180,6 +180,7 @@ class Report:
         box_area: mean share of the picture in the box, what a random point would hit.
         located: how often the hottest place of the network's own map of the tumour's place lay in the box, by how sure
             the map was.
+        healthy: how sure these maps were of slices without a tumour, where none is right.
         sampled, perturbed: slices that `randomised` and `faithfulness` are means over, drawn with a fixed seed.
     """
 
@@ -197,6 +198,7 @@ class Report:
     faithfulness: tuple[Faithfulness, ...]
     hidden: Hidden
     located: tuple[Bin, ...] = ()
+    healthy: tuple[Bin, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +253,7 @@ def measure_all(system: str, root: Path, checkpoints: Mapping[int, Path]) -> Pat
         raise DataError("Maps are scored on two folds or more: the threshold for one is chosen on the others.")
     records = read_records(FIGSHARE, root, "images")
     classifiers = {fold: classifier(run_checkpoint(system, folder)) for fold, folder in sorted(checkpoints.items())}
-    report, judged = measure(system, classifiers, records, root)
+    report, judged = measure(system, classifiers, records, root, _without_tumour(root))
     folder = evaluation_folder(system)
     write_slices(judged, folder / CSV_FILE)
     write(report, folder / JSON_FILE)
@@ -265,10 +267,15 @@ def measure(
     classifiers: Mapping[int, Classifier],
     records: Sequence[Record],
     root: Path,
+    healthy: Mapping[int, Sequence[Record]] | None = None,
     sampled: int = SAMPLED,
     perturbed: int = PERTURBED,
 ) -> tuple[Report, Judged]:
-    """What `measure_all` writes; the records of folds without a classifier serve for the priors only."""
+    """What `measure_all` writes; the records of folds without a classifier serve for the priors only.
+
+    Args:
+        healthy: slices without a tumour by fold.
+    """
 
     def drawn(n: int) -> list[Sample]:
         chosen = {fold: sample(records, fold, n) for fold in classifiers}
@@ -294,9 +301,37 @@ def measure(
         perturbed=sum(len(slices) for _, slices, _ in drawn(perturbed)),
         faithfulness=perturb(drawn(perturbed)),
         hidden=hide(drawn(sampled)),
-        located=located_bins(judged.scores[LOCATION]) if LOCATION in judged.scores else (),
     )
+    if LOCATION in judged.scores:
+        scores = judged.scores[LOCATION]
+        peaks = [_peaks(model, (healthy or {}).get(fold, ()), root) for fold, model in classifiers.items()]
+        none = np.concatenate(peaks)
+        report = replace(
+            report, located=located_bins(scores.peak, scores.hit), healthy=located_bins(none, np.zeros(len(none), bool))
+        )
     return report, judged
+
+
+def _without_tumour(root: Path) -> dict[int, list[Record]]:
+    """One slice of each group of near-duplicates by fold; nothing where Kaggle's data set is not in `root`."""
+    try:
+        parts = patientwise_folds(root).parts
+    except DataError:
+        return {}
+    groups = read_groups()
+    firsts = {
+        fold: {groups[r.image].group: r for r in reversed(part) if r.image in groups} for fold, part in parts.items()
+    }
+    return {fold: list(first.values()) for fold, first in firsts.items()}
+
+
+def _peaks(model: Classifier, records: Sequence[Record], root: Path) -> np.ndarray:
+    """How sure the network is of a tumour at the surest place of slices, (N,) in [0, 1]."""
+    peaks = [np.zeros(0)]
+    for start in range(0, len(records), BATCH):
+        location = _look(model, [_read(record, root) for record in records[start : start + BATCH]]).location
+        peaks.append(smoothly(location.numpy(), SIDE).max(axis=(1, 2)))
+    return np.concatenate(peaks)
 
 
 # --- Maps -------------------------------------------------------------------------------------------------------------
@@ -439,7 +474,7 @@ def _maps(model: Classifier, seen: Seen, targets: Sequence[int], side: int) -> I
 
 
 def _read(record: Record, root: Path) -> Image.Image:
-    return read_image(folder_of(FIGSHARE, root) / record.image)
+    return read_image(folder_of(KAGGLE if record.dataset == KAGGLE.name else FIGSHARE, root) / record.image)
 
 
 # --- Scores on the boxes ----------------------------------------------------------------------------------------------
@@ -478,14 +513,15 @@ def score_maps(maps: np.ndarray, boxes: Sequence[Box]) -> Scores:
     return Scores(found & (distance == 0), found & (distance <= TOLERANCE), energy, iou, highest)
 
 
-def located_bins(scores: Scores) -> tuple[Bin, ...]:
-    """Maps of the tumour's place by their peak, ascending; bins without a map are left out."""
+def located_bins(peaks: np.ndarray, hits: np.ndarray) -> tuple[Bin, ...]:
+    """Maps of the tumour's place by their peak (N,), ascending, and how many were right; empty bins are left out."""
     bins = []
     for low, high in pairwise(PEAKS):
-        inside = (scores.peak >= low) & ((scores.peak < high) | (high == 1))
+        inside = (peaks >= low) & ((peaks < high) | (high == 1))
         if inside.any():
-            n, right = int(inside.sum()), int(scores.hit[inside].sum())
-            bins.append(Bin(low, high, round(float(scores.peak[inside].mean()), 6), n, right))
+            bins.append(
+                Bin(low, high, round(float(peaks[inside].mean()), 6), int(inside.sum()), int(hits[inside].sum()))
+            )
     return tuple(bins)
 
 
@@ -761,7 +797,7 @@ def read(path: Path) -> Report:
             "randomised": tuple(Randomised(**row) for row in content["randomised"]),
             "faithfulness": tuple(Faithfulness(**_parsed(row)) for row in content["faithfulness"]),
             "hidden": Hidden(**_parsed(content["hidden"])),
-            "located": tuple(Bin(**row) for row in content.get("located", ())),
+            **{name: tuple(Bin(**row) for row in content.get(name, ())) for name in ("located", "healthy")},
         }
     )
 
@@ -846,11 +882,17 @@ def randomisation_table(report: Report) -> str:
 
 def located_table(report: Report) -> tuple[str, str]:
     """Markdown: a sentence, and how often the place that a network is so sure of lay in the tumour's box."""
+    empty, without = {b.low: b.n for b in report.healthy}, sum(b.n for b in report.healthy)
     rows = [
-        [f"{b.low:.0%} to {b.high:.0%}".replace("%", " %"), f"{b.n:,}", percent(b.right / b.n, wilson(b.right, b.n))]
+        [
+            f"{b.low:.0%} to {b.high:.0%}".replace("%", " %"),
+            f"{b.n:,}",
+            percent(b.right / b.n, wilson(b.right, b.n)),
+            percent(empty.get(b.low, 0) / without, wilson(empty.get(b.low, 0), without)) if without else DASH,
+        ]
         for b in report.located
     ]
-    header = ["sure at the surest place", "n", "that place in the box"]
+    header = ["sure at the surest place", "tumours", "that place in the box", f"of {without:,} slices without a tumour"]
     return "The surer the network is of the tumour's place, the more often it is there:", table(header, rows)
 
 

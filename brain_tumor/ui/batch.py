@@ -417,15 +417,19 @@ def _endpoint() -> None:
 
 
 def classify_many(files: list[str], models: list[str]) -> list[dict[str, Any]]:
-    """What the chosen models make of many slices.
+    """Ask trained networks what each of many brain MRI slices shows, without heatmaps; a second or less a slice.
+
+    Classes: glioma, meningioma, notumor (no tumour), pituitary (tumour).
 
     Args:
-        files: image files, DICOM files of one slice, and zip archives of such; 2,000 slices at most.
-        models: names of systems.
+        files: pictures of slices, DICOM files of one slice, or zips of such; 2,000 slices at most in all.
+        models: names of the networks to ask; by default all that are offered.
 
     Returns:
-        A row per file, in their order. image: its name. problem: why it could not be read, or null. uncertainty:
-        1 - probability of the leading class. consensus and answers: what the command line prints with --json.
+        A list, for each file in the order sent: image (its name; a second of that name gets a number), problem (why it
+        could not be read, a sentence, or null), uncertainty (1 - probability of the leading class, in [0, 1], or
+        null), consensus (as of classify, or null) and answers (as of classify, without target_class, method,
+        evidence_found, surest_place and overlay).
     """
     if not files:
         raise gr.Error("No file was sent. Give at least one in `files`.", print_exception=False)

@@ -69,7 +69,7 @@ def build() -> First:
     offered = [model.spec.name for model in models if model.spec.offered]
     with gr.Row(elem_id="classify"):
         with gr.Column(elem_id="drop"):
-            upload = gr.File(label="Slice", elem_id="slice-upload", height=120, show_label=False)
+            upload = gr.File(label="Slice", file_count="multiple", elem_id="slice-upload", height=120, show_label=False)
             gr.HTML(html.examples(list_examples()), elem_id="examples")
             example = gr.Textbox(visible="hidden", elem_id="example", show_label=False)
         with gr.Column(elem_id="answers"):
@@ -131,18 +131,25 @@ def from_address(request: gr.Request) -> tuple[Any, Any]:
     return models or gr.skip(), method if method in METHODS else gr.skip()
 
 
-def _open(path: str, models: list[str], target: str, method: str) -> tuple[Any, ...]:
+def _open(paths: list[str], models: list[str], target: str, method: str) -> tuple[Any, ...]:
     """Read the upload and answer. The drop zone is emptied at once, ready for the next slice."""
     try:
-        if is_volume(path):
-            scan = Scan.open(path)
-            examination = scan.examination()
-        else:
-            scan, examination = None, Examination(read_image(path), Path(path).name)
+        examination, scan = _read(*paths)
     except ImageError as error:
         return None, None, html.problem(str(error)), *viewer.shown(None)
     answer = show(examination, models, target, method)
+    if scan is None and len(paths) > 1:
+        left = f"This is the first of {len(paths):,} pictures. Many slices takes them all: drop them there."
+        answer = html.remark(left) + answer
     return None, examination, answer, *viewer.shown(scan)
+
+
+def _read(*paths: str) -> tuple[Examination, Scan | None]:
+    """The slice that an upload opens with: of a scan, which may lie in many files, the middle one; else the first."""
+    if is_volume(paths):
+        scan = Scan.open(paths[0] if len(paths) == 1 else paths)
+        return scan.examination(), scan
+    return Examination(read_image(paths[0]), Path(paths[0]).name), None
 
 
 def _open_example(pressed: str, models: list[str], target: str, method: str) -> tuple[Any, ...]:
@@ -183,24 +190,33 @@ def _endpoint(choices: list[tuple[str, str]], offered: list[str]) -> None:
 
 
 def classify(image: str, models: list[str], method: str, target_class: str) -> dict[str, Any]:
-    """What each chosen model makes of one slice, and where it looked.
+    """Ask trained networks what one brain MRI slice shows, and where they looked.
+
+    Classes: glioma, meningioma, notumor (no tumour), pituitary (tumour).
 
     Args:
-        image: an image file.
-        models: names of systems.
-        method: class-activation method.
-        target_class: class to explain; "predicted" means the one that each model predicts.
+        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI): its middle slice.
+        models: names of the networks to ask; by default all that are offered.
+        method: what the heatmap shows; location: where the tumour is taken to be; else what speaks for the class.
+        target_class: the class that the heatmap explains; "predicted": the one that each network predicts.
 
     Returns:
-        image: the file's name; consensus and answers: what the command line prints with --json, and each model's
-        overlay as a PNG data URI.
+        image: name of the file, or which slice of a scan. consensus: verdict (a class, "uncertain", or "refused": no
+        brain MRI slice), why (a sentence), probabilities (class -> mean over the networks in [0, 1]), prediction_set,
+        seen_in_training (networks that had this slice among their training images). answers: a list, for each network
+        model, predicted_class, probabilities (class -> softmax in [0, 1]), calibrated_probabilities and prediction_set
+        (classes not ruled out at 95 %; both null without calibration), in_distribution (false: taken for no brain MRI
+        slice), refusal_reason (a sentence, or null), seen_in_training (true: the answer is memory, not evidence),
+        milliseconds, target_class, method (gradcam where a network cannot do location), evidence_found (false: the
+        heatmap is empty), surest_place (how much of the hottest place is taken for tumour, in [0, 1]; null but for
+        location), overlay (the slice under the heatmap, a PNG as data URI).
     """
     if not image:
         raise gr.Error("No image was sent. Give a file as `image`.", print_exception=False)
     if not models:
         raise gr.Error("No model was chosen. Name at least one in `models`.", print_exception=False)
     try:
-        examination = Examination(read_image(image), Path(image).name)
+        examination, _ = _read(image)
         explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
     except (ImageError, CheckpointError) as error:
         raise gr.Error(str(error), print_exception=False) from None
@@ -218,5 +234,6 @@ def _answer(examination: Examination, explanation: Explanation) -> dict[str, Any
         "target_class": explanation.target_class,
         "method": explanation.method,
         "evidence_found": explanation.found,
+        "surest_place": round(explanation.peak, 4) if explanation.located else None,
         "overlay": html.data_uri(Image.fromarray(overlay(examination.image, explanation.heatmap))),
     }

@@ -42,8 +42,8 @@ def waiting() -> str:
     return (
         '<section class="waiting"><h2>No slice yet</h2>'
         "<p>Drop one anywhere on this page, paste it with Ctrl+V, or browse. Axial, coronal or sagittal: a picture, "
-        "a DICOM file or a zip of a series, or NIfTI. It is answered at once. It is not stored: it stays in memory for "
-        "you alone, an hour at most.</p></section>"
+        "DICOM (a file, all files of a series, their folder or a zip), or NIfTI. It is answered at once. It is not "
+        "stored: it stays in memory for you alone, an hour at most.</p></section>"
     )
 
 

@@ -2,26 +2,47 @@
   // A slice pasted or dropped anywhere on the page goes where a browsed one goes. While another is being answered the
   // drop zone takes none, so the latest waits for it.
   let waiting = null;
+  let zone = null;
+  const shown = () => {
+    const many = document.querySelector("#many");
+    return many && many.offsetParent;
+  };
+  // Files that come while others are on their way would be added to these.
+  const busy = (zone) => document.querySelector(`${zone} .file-preview`);
   const deliver = () => {
-    const many = document.querySelector("#many-upload input[type=file]");
-    const shown = many && many.closest("#many").offsetParent;
-    const input = shown ? many : document.querySelector("#slice-upload input[type=file]");
-    if (!input) {
+    const input = document.querySelector(`${zone} input[type=file]`);
+    if (!input || busy(zone)) {
       setTimeout(deliver, 100);
       return;
     }
     const transfer = new DataTransfer();
-    for (const file of shown ? waiting : waiting.slice(0, 1)) transfer.items.add(file);
+    for (const file of waiting) transfer.items.add(file);
     waiting = null;
     input.files = transfer.files;
-    input.dispatchEvent(new Event("change", { bubbles: true }));
+    input.dispatchEvent(new CustomEvent("change", { bubbles: true, detail: "delivered" }));
   };
+  // Files of a scan belong together, several pictures do not: the other tab takes them.
+  const pictures = (files) => files.length > 1 && [...files].every((file) => file.type.startsWith("image/"));
   const hand_in = (files) => {
     if (!files || !files.length) return false;
+    const tab = !shown() && pictures(files) && document.querySelector("#tab-many-button");
+    if (tab) tab.click();
+    zone = tab || shown() ? "#many-upload" : "#slice-upload";
     const alone = waiting === null;
     waiting = [...files];
     if (alone) deliver();
     return true;
+  };
+  const files_in = async (entry) => {
+    if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+    const reader = entry.createReader();
+    const found = [];
+    // A folder is read in parts, until one is empty.
+    for (;;) {
+      const part = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!part.length) return found;
+      for (const inner of part) if (!inner.name.startsWith(".")) found.push(...(await files_in(inner)));
+    }
   };
   document.addEventListener("paste", (event) => {
     if (hand_in(event.clipboardData && event.clipboardData.files)) event.preventDefault();
@@ -36,12 +57,34 @@
     field.dispatchEvent(new Event("input", { bubbles: true }));
   });
   document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    // The drop zone has handled its own.
-    if (event.defaultPrevented) return;
-    event.preventDefault();
-    hand_in(event.dataTransfer && event.dataTransfer.files);
-  });
+  // Before the drop zones, which take neither folders nor what is for the other tab.
+  document.addEventListener(
+    "drop",
+    (event) => {
+      if (!event.dataTransfer) return;
+      const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry());
+      const folders = entries.some((entry) => entry && entry.isDirectory);
+      const target = event.target.closest && event.target.closest("#slice-upload, #many-upload");
+      const elsewhere = target && target.id === "slice-upload" && pictures(event.dataTransfer.files);
+      if (target && !folders && !elsewhere && !busy(`#${target.id}`)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (target) event.target.dispatchEvent(new DragEvent("dragleave", { bubbles: true }));
+      if (!folders) hand_in(event.dataTransfer.files);
+      else Promise.all(entries.filter(Boolean).map(files_in)).then((found) => hand_in(found.flat()));
+    },
+    true,
+  );
+  document.addEventListener(
+    "change",
+    (event) => {
+      const browsed = event.target.closest && event.target.closest("#slice-upload") && event.detail !== "delivered";
+      if (!browsed || !event.target.files || !(pictures(event.target.files) || busy("#slice-upload"))) return;
+      event.stopPropagation();
+      hand_in(event.target.files);
+    },
+    true,
+  );
   // From here on nothing that is handed over is lost.
   document.documentElement.dataset.listens = "";
 }

@@ -10,7 +10,7 @@ import gradio as gr
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.inference import load_model
-from brain_tumor.ui import batch, classify, html, learn, models, probe
+from brain_tumor.ui import batch, classify, html, learn, models, probe, tools
 from brain_tumor.uploads import MAX_BYTES
 
 HERE = Path(__file__).parent
@@ -66,6 +66,7 @@ def launch_options() -> dict[str, Any]:
         # Server-side rendering starts a node process that outlives the app.
         "ssr_mode": False,
         "footer_links": ["api"],
+        "mcp_server": tools.prepare(),
     }
 
 

@@ -15,7 +15,7 @@ from brain_tumor.images import ImageError
 from brain_tumor.labels import DISPLAY_TEXT
 from brain_tumor.sweep import Finding, most_suspicious, sweep
 from brain_tumor.ui import html
-from brain_tumor.volumes import Volume, Window, read_volume
+from brain_tumor.volumes import Source, Volume, Window, read_volume
 
 SESSION_SECONDS = 3600
 
@@ -31,13 +31,13 @@ class Scan:
     """
 
     volume: Volume
-    path: str
+    path: Source
     plane: str
     index: int
     window: Window | None = None
 
     @classmethod
-    def open(cls, path: str, item: int = 0) -> Scan:
+    def open(cls, path: Source, item: int = 0) -> Scan:
         """The middle slice of the plane that was scanned; ImageError as `read_volume`."""
         volume = read_volume(path, item)
         plane = volume.planes[0]

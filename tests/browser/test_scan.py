@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Page, expect
+from scans import head, save, series
 from slices import mri_slice
 
 
@@ -46,3 +48,87 @@ def test_a_scan_is_walked_through_and_answered_along_its_slices(tab: Page, app_u
     tab.screenshot(path=screenshots / "scan.png", full_page=True)
     # A file's name may be a patient's.
     assert "Doe^Jane" not in tab.content()
+
+
+def drop(tab: Page, paths: list[Path], on: str) -> None:
+    """As a file manager does it: all at once."""
+    contents = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in paths]
+    files = tab.evaluate_handle(
+        """(contents) => {
+            const transfer = new DataTransfer();
+            for (const [name, text] of contents) {
+                const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, { type: name.endsWith(".png") ? "image/png" : "" }));
+            }
+            return transfer;
+        }""",
+        contents,
+    )
+    tab.dispatch_event(on, "drop", {"dataTransfer": files})
+
+
+@pytest.fixture
+def listening(tab: Page, app_url: str) -> Page:
+    tab.goto(app_url)
+    tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
+    tab.locator("html[data-listens]").wait_for(state="attached")
+    return tab
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    paths = [tmp_path_factory.mktemp("pictures") / f"slice-{seed}.png" for seed in range(3)]
+    for seed, path in enumerate(paths):
+        mri_slice(seed, 128).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("on", ["#heading", "#slice-upload button", "the file dialogue"])
+def test_the_loose_files_of_a_series_are_one_scan(listening, tmp_path, on):
+    voxels = head()
+    long, short = series(voxels[:, :, ::2]), series(voxels[:, ::8], "coronal")
+    paths = sorted([*save(long, tmp_path / "a", "").iterdir(), *save(short, tmp_path / "b").iterdir()])
+    if on == "the file dialogue":
+        listening.set_input_files("#slice-upload input[type=file]", paths)
+    else:
+        drop(listening, paths, on)
+    name = listening.locator("#answer .banner .name")
+    expect(name).to_have_text(f"axial slice {len(long) // 2 + 1} of {len(long)}")
+    # Which series is shown is said, and the other is there to be chosen.
+    expect(listening.get_by_label("Series")).to_have_value(re.compile(f"axial, {len(long)} slices"))
+    listening.get_by_label("Series").click()
+    listening.get_by_role("option", name=re.compile(f"coronal, {len(short)} slices")).click()
+    expect(name).to_have_text(f"coronal slice {len(short) // 2 + 1} of {len(short)}")
+
+
+@pytest.mark.parametrize("on", ["#heading", "#slice-upload button"])
+def test_a_folder_is_dropped_with_all_that_is_in_it(listening, tmp_path, on):
+    slices = series(head()[:, :, ::4])
+    save(slices[:5], tmp_path / "study" / "a", "")
+    save(slices[5:], tmp_path / "study" / "b", "")
+    place = listening.locator(on).bounding_box()
+    at = {"x": place["x"] + 20, "y": place["y"] + 10}
+    # The browser's own drag and drop: what a script makes up has no folders.
+    devtools = listening.context.new_cdp_session(listening)
+    data = {"items": [], "files": [str(tmp_path / "study")], "dragOperationsMask": 1}
+    for event in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": event, "data": data, **at})
+    expect(listening.locator("#answer .banner .name")).to_have_text(f"axial slice 6 of {len(slices)}")
+
+
+@pytest.mark.parametrize("on", ["#heading", "#slice-upload button", "the file dialogue"])
+def test_several_pictures_go_where_many_slices_are_answered(listening, pictures, on):
+    if on == "the file dialogue":
+        listening.set_input_files("#slice-upload input[type=file]", pictures)
+    else:
+        drop(listening, pictures, on)
+    expect(listening.locator("#many-status h2")).to_contain_text("Done: 3 of 3 slices")
+
+
+def test_pictures_that_do_not_look_like_some_are_opened_one_at_a_time_and_it_is_said(listening, pictures, tmp_path):
+    paths = [tmp_path / path.stem for path in pictures]
+    for path, picture in zip(paths, pictures, strict=True):
+        path.write_bytes(picture.read_bytes())
+    drop(listening, paths, "#heading")
+    expect(listening.locator("#answer .banner .name")).to_have_text("slice-0")
+    expect(listening.locator("#answer .remark")).to_contain_text("This is the first of 3 pictures. Many slices takes")
