@@ -32,7 +32,9 @@ class Disturbance:
 
     Attributes:
         name: identifier.
-        title: what people read.
+        title: what people read where a severity follows, as in "Brightness times 1.4".
+        control: what people read where there is none: beside a switch or a slider, in a table of several changes.
+        amount: what its severity is, where unit and control do not say so.
         unit: of a severity, "" where it has none.
         severities: those that are measured, ascending; any number between the extremes and `neutral` may be asked for.
         neutral: the severity that changes nothing; None where even the mildest changes something.
@@ -41,6 +43,8 @@ class Disturbance:
 
     name: str
     title: str
+    control: str
+    amount: str
     unit: str
     severities: tuple[float, ...]
     neutral: float | None
@@ -208,20 +212,51 @@ def _scale(image: Image.Image, severity: float) -> Image.Image:
 
 
 _DISTURBANCES = (
-    Disturbance("border", "Border blackened", "% of the side", (2, 5, 10, 15), 0, _border),
-    Disturbance("skull", "All but the head blackened, less a rim of", "% of its radius", (0, 5, 10, 20), None, _skull),
-    Disturbance("writing", "Writing burned in, height", "% of the picture", (3, 5, 7, 10), 0, _writing),
-    Disturbance("mirror", "Mirrored, left for right", "", (1,), 0, lambda image, _: ImageOps.mirror(image)),
-    Disturbance("upside_down", "Upside down", "", (1,), 0, lambda image, _: ImageOps.flip(image)),
-    Disturbance("brightness", "Brightness times", "", (0.5, 0.75, 1.25, 1.5), 1, _brightness),
-    Disturbance("contrast", "Contrast times", "", (0.5, 0.75, 1.25, 1.5), 1, _contrast),
-    Disturbance("gamma", "Gamma", "", (0.5, 0.7, 1.4, 2), 1, _gamma),
-    Disturbance("noise", "Rician noise, sigma", "% of white", (2, 5, 10, 20), 0, _noise),
-    Disturbance("blur", "Blur, sigma", "% of the side", (0.25, 0.5, 1, 2), 0, _blur),
-    Disturbance("jpeg", "JPEG, quality", "", (5, 10, 20, 50), None, _jpeg),
-    Disturbance("coarse", "Coarser, longer side", "px", (32, 48, 64, 96), None, _coarse),
-    Disturbance("turn", "Turned anticlockwise", "°", (-15, -5, 5, 15), 0, _turn),
-    Disturbance("shift", "Shifted to the right", "% of the width", (-10, -5, 5, 10), 0, _shift),
-    Disturbance("scale", "Size times", "", (0.8, 0.9, 1.1, 1.2), 1, _scale),
+    Disturbance("border", "Border blackened", "Black border", "", "% of the side", (2, 5, 10, 15), 0, _border),
+    Disturbance(
+        "skull",
+        "All but the head blackened, less a rim of",
+        "Nothing but the head",
+        "rim cut off",
+        "% of its radius",
+        (0, 5, 10, 20),
+        None,
+        _skull,
+    ),
+    Disturbance(
+        "writing",
+        "Writing burned in, height",
+        "Burned-in writing",
+        "height",
+        "% of the picture",
+        (3, 5, 7, 10),
+        0,
+        _writing,
+    ),
+    Disturbance(
+        "mirror",
+        "Mirrored, left for right",
+        "Mirrored, left for right",
+        "",
+        "",
+        (1,),
+        0,
+        lambda image, _: ImageOps.mirror(image),
+    ),
+    Disturbance("upside_down", "Upside down", "Upside down", "", "", (1,), 0, lambda image, _: ImageOps.flip(image)),
+    Disturbance("brightness", "Brightness times", "Brightness", "", "", (0.5, 0.75, 1.25, 1.5), 1, _brightness),
+    Disturbance("contrast", "Contrast times", "Contrast", "", "", (0.5, 0.75, 1.25, 1.5), 1, _contrast),
+    Disturbance("gamma", "Gamma", "Gamma", "", "", (0.5, 0.7, 1.4, 2), 1, _gamma),
+    Disturbance("noise", "Rician noise, sigma", "Rician noise", "sigma", "% of white", (2, 5, 10, 20), 0, _noise),
+    Disturbance("blur", "Blur, sigma", "Blur", "sigma", "% of the side", (0.25, 0.5, 1, 2), 0, _blur),
+    Disturbance("jpeg", "JPEG, quality", "JPEG compression", "quality", "", (5, 10, 20, 50), None, _jpeg),
+    Disturbance(
+        "coarse", "Coarser, longer side", "Coarser pixels", "longer side", "px", (32, 48, 64, 96), None, _coarse
+    ),
+    Disturbance("turn", "Turned anticlockwise", "Turned anticlockwise", "", "°", (-15, -5, 5, 15), 0, _turn),
+    Disturbance(
+        "shift", "Shifted to the right", "Shifted to the right", "", "% of the width", (-10, -5, 5, 10), 0, _shift
+    ),
+    Disturbance("scale", "Size times", "Size", "", "", (0.8, 0.9, 1.1, 1.2), 1, _scale),
 )
 DISTURBANCES = {disturbance.name: disturbance for disturbance in _DISTURBANCES}

@@ -111,7 +111,7 @@ def build(first: First) -> None:
         with gr.Row(elem_id="probe-bar"):
             source = gr.Dropdown(_sources(), value=OWN, label="Slice", elem_id="probe-source", filterable=False)
             # Read by probe.js.
-            gr.Slider(1, 15, 5, step=1, label="Brush, % of the side", elem_id="probe-brush")
+            gr.Slider(1, 15, 5, step=1, label="Brush, % of the side", elem_id="probe-brush", interactive=True)
             undo = gr.Button("Undo", elem_id="probe-undo", size="sm")
             reset = gr.Button("Reset all", elem_id="probe-reset", size="sm")
             sweep = gr.Button("Try every change", variant="primary", elem_id="probe-sweep", size="sm")
@@ -127,7 +127,7 @@ def build(first: First) -> None:
             answer = gr.HTML(_waiting(), elem_id="probe-answer")
         swept = gr.HTML(elem_id="probe-swept")
         with gr.Row(elem_id="probe-controls"):
-            controls = [_control(disturbance) for disturbance in DISTURBANCES.values()]
+            controls = [_control(disturbance) for disturbance in sorted(DISTURBANCES.values(), key=is_switch)]
 
     settings = list(first.settings)
     values = [component for control in controls for component in control.components]
@@ -176,28 +176,32 @@ def _sources() -> list[tuple[str, str]]:
 def _control(disturbance: Disturbance) -> Control:
     name, on, amount, find = disturbance.name, None, None, None
     with gr.Column(elem_id=f"probe-{name}", elem_classes="control", min_width=0):
-        if is_switch(disturbance):
-            on = gr.Checkbox(False, label=disturbance.title, elem_id=f"probe-{name}-on", container=False)
-        else:
+        if is_switch(disturbance) or disturbance.neutral is None:
+            on = gr.Checkbox(False, label=disturbance.control, elem_id=f"probe-{name}-on", container=False)
+        if not is_switch(disturbance):
             low, high = disturbance.limits
-            unit = f", {disturbance.unit}" if disturbance.unit else ""
-            if disturbance.neutral is None:
-                on = gr.Checkbox(False, label=disturbance.title, elem_id=f"probe-{name}-on", container=False)
-                label = f"{disturbance.title}{unit}"
-            else:
-                label = f"{disturbance.title}{unit} (neutral: {disturbance.neutral:g})"
             amount = gr.Slider(
                 low,
                 high,
                 mildest(name),
                 step=step_of(disturbance),
-                label=label,
-                show_label=on is None,
+                label=_label(disturbance),
                 elem_id=f"probe-{name}-amount",
             )
             find = gr.Button("Find the smallest that flips", size="sm", elem_id=f"probe-{name}-find")
         found = gr.HTML(elem_id=f"probe-{name}-found", elem_classes="found")
     return Control(disturbance, on, amount, find, found)
+
+
+def _label(disturbance: Disturbance) -> str:
+    """What is written beside its slider, for example "Black border, % of the side" or "Brightness, 1 = as it came"."""
+    if disturbance.neutral is None:
+        words = [disturbance.amount.capitalize(), disturbance.unit]
+    elif disturbance.neutral:
+        words = [disturbance.control, f"{disturbance.neutral:g} = as it came"]
+    else:
+        words = [disturbance.control, disturbance.amount, disturbance.unit]
+    return ", ".join(filter(None, words))
 
 
 def _enter(show: Callable, session: Session | None, examination: Examination | None, *settings) -> tuple:
@@ -311,7 +315,7 @@ def _sweep(session: Session | None, *settings):
 def _table(before: Sequence, rows: Sequence[tuple[str, Sequence[Flip]]], state: str) -> str:
     head = "".join(f'<th scope="col">{get_spec(p.model).title}</th>' for p in before)
     body = "".join(
-        f'<tr><th scope="row">{DISTURBANCES[name].title}</th>{"".join(_cell(name, flip) for flip in flips)}</tr>'
+        f'<tr><th scope="row">{DISTURBANCES[name].control}</th>{"".join(_cell(name, flip) for flip in flips)}</tr>'
         for name, flips in rows
     )
     return (
@@ -452,18 +456,29 @@ def _endpoints(first: First) -> None:
 
 
 def disturb_slice(image: str, disturbance: str, severity: float, models: list[str]) -> dict[str, Any]:
-    """What each chosen model makes of one slice before and after a change.
+    """Change one brain MRI slice and see whether the networks' answers about it change: do they hang on trifles?
+
+    Kinds of change, with the limits of their severity: border 0 to 15 % of the side (blackened), skull 0 to 20 % of its
+    radius (all but the head blackened, less that rim), writing 0 to 10 % of the picture (letters burned in), mirror 0
+    to 1 (1: left for right), upside_down 0 to 1 (1: turned over), brightness 0.5 to 1.5 (factor), contrast 0.5 to 1.5
+    (factor), gamma 0.5 to 2, noise 0 to 20 % of white (sigma), blur 0 to 2 % of the side (sigma), jpeg 5 to 50
+    (quality), coarse 32 to 96 px (longer side), turn -15 to 15 ° (anticlockwise), shift -10 to 10 % of the width (to
+    the right), scale 0.8 to 1.2 (factor).
 
     Args:
-        image: an image file.
+        image: a picture of one slice (PNG, JPEG, ...).
         disturbance: the kind of change.
-        severity: how strong, within the limits of its kind.
-        models: names of systems.
+        severity: how strong, a number within the limits of its kind and in its unit.
+        models: names of the networks to ask; by default all that are offered.
 
     Returns:
-        change: in words; answers: per model its answers before and after, as the command line prints with --json.
+        image: name of the file. change: in words. answers: a list, for each network model, flipped (true: another
+        class than before), before and after (as answers of classify, without target_class, method,
+        evidence_found, surest_place and overlay).
     """
     examination = _open(image, models)
+    if isinstance(severity, bool) or not isinstance(severity, int | float):
+        raise gr.Error("No severity was sent. Give a number as `severity`.", print_exception=False)
     try:
         changes = changes_of([(disturbance, severity)])
         before = examination.answers(models)
@@ -486,15 +501,18 @@ def disturb_slice(image: str, disturbance: str, severity: float, models: list[st
 
 
 def smallest_flip(image: str, disturbance: str, models: list[str]) -> dict[str, Any]:
-    """The mildest change of one kind under which each chosen model answers otherwise.
+    """Find the mildest change of one kind under which each network answers otherwise about a brain MRI slice.
 
     Args:
-        image: an image file.
-        disturbance: the kind of change.
-        models: names of systems.
+        image: a picture of one slice (PNG, JPEG, ...).
+        disturbance: the kind of change; disturb says what each is, its limits and its unit.
+        models: names of the networks to ask; by default all that are offered.
 
     Returns:
-        words: a sentence; flips: per model the severity and the class it changes to, null where its answer held.
+        image: name of the file. disturbance: the kind of change. words: the finding as a sentence. flips: a list, for
+        each network model, severity (in the unit of that kind) and predicted_class (the class it changes to), both
+        null where its answer holds within the limits, refused (true: it would take the changed picture for no brain
+        MRI slice).
     """
     examination = _open(image, models)
     try:
