@@ -146,7 +146,7 @@ def _answer(
         explanation = explain_reading(classifier, reading, image.size, arguments.target, arguments.method)
         explanations.append(explanation)
         if arguments.overlay:
-            picture = Image.fromarray(overlay(image, explanation.heatmap))
+            picture = Image.fromarray(overlay(image, explanation.shown))
             picture.save(arguments.overlay / f"{names.stem(path)}_{classifier.spec.name}.png")
     return explanations
 

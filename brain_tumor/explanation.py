@@ -55,6 +55,8 @@ CAMS = {method.name: method for method in _METHODS if method.cls}
 """Those that explain a class, and that every network has."""
 DEFAULT_METHOD = _METHODS[0].name
 DEFAULT_CAM = next(iter(CAMS))
+BRIGHT = 0.5
+"""A place of which a network is so sure, or surer, is drawn as bright as can be."""
 NOWHERE = 0.1
 """Where no cell is taken to be covered by a tumour by more than this, none is shown."""
 
@@ -89,6 +91,12 @@ class Explanation:
     def located(self) -> bool:
         """The map says where the tumour lies, not what the answer came from."""
         return METHODS[self.method].cls is None
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The map as it is drawn, float32 (H, W) in [0, 1]: an unsure place is drawn up to twice as bright, or it would
+        not be seen on a dark slice."""
+        return self.heatmap / max(self.peak, BRIGHT)
 
     @property
     def peak(self) -> float:

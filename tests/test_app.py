@@ -113,7 +113,7 @@ def test_method_and_target_class_are_honoured(client, slice_path, method, target
     assert answer["method"] == method or METHODS[method].cls is None
     assert answer["evidence_found"] is expected.found
     shown = np.asarray(picture(answer)).astype(int)
-    assert np.abs(shown - overlay(brain_tumor.read_image(slice_path), expected.heatmap)).max() <= 3
+    assert np.abs(shown - overlay(brain_tumor.read_image(slice_path), expected.shown)).max() <= 3
 
 
 def animated_gif(path: Path) -> None:

@@ -84,7 +84,7 @@ def test_without_network_the_error_names_address_and_place(spec, hub):
 
 
 def test_recipe_from_random_weights_wants_no_file(hub):
-    network = initial_network(MODELS["resnet18"], RECIPES["scratch"], seed=5).state_dict()
+    network = initial_network(MODELS["resnet18"], RECIPES["two_teachers"], seed=5).state_dict()
     torch.manual_seed(5)
     assert all(torch.equal(network[name], value) for name, value in MODELS["resnet18"].build().state_dict().items())
 

@@ -235,5 +235,5 @@ def _answer(examination: Examination, explanation: Explanation) -> dict[str, Any
         "method": explanation.method,
         "evidence_found": explanation.found,
         "surest_place": round(explanation.peak, 4) if explanation.located else None,
-        "overlay": html.data_uri(Image.fromarray(overlay(examination.image, explanation.heatmap))),
+        "overlay": html.data_uri(Image.fromarray(overlay(examination.image, explanation.shown))),
     }

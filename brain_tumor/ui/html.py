@@ -118,22 +118,22 @@ def _card(examination: Examination, explanation: Explanation) -> str:
     predicted = DISPLAY_TEXT[prediction.predicted_class]
     probabilities = prediction.best_probabilities
     bars = "".join(_bar(name, p, name == prediction.predicted_class) for name, p in probabilities.items())
-    caption, label = _caption(explanation)
+    under, label = caption(explanation)
     heat = ""
     if explanation.found:
-        heat = f'<img class="heat" src="{data_uri(reduced(colored(explanation.heatmap), HEAT_SIDE))}" alt="">'
+        heat = f'<img class="heat" src="{data_uri(reduced(colored(explanation.shown), HEAT_SIDE))}" alt="">'
     return (
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
         f"<h3>{spec.title}</h3>"
         f'<p class="predicted">{predicted} <span>{percent(prediction.confidence)}</span></p>'
         f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figcaption>{under}</figcaption></figure>"
         f'<ul class="bars" aria-label="Probabilities of {spec.title}">{bars}</ul>'
         f"{_belief(explanation)}{_details(examination, prediction)}</article>"
     )
 
 
-def _caption(explanation: Explanation) -> tuple[str, str]:
+def caption(explanation: Explanation) -> tuple[str, str]:
     """What the map shows: HTML for under it, and a text for those who do not see it."""
     model = get_spec(explanation.prediction.model).title
     if explanation.located:

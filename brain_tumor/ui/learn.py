@@ -258,12 +258,9 @@ def _card(case: Case, explanation: Explanation) -> str:
 
 
 def _heat(explanation: Explanation, box: str = "") -> str:
-    target, title = DISPLAY_TEXT[explanation.target_class], get_spec(explanation.prediction.model).title
+    label, heat = html.caption(explanation)[1], ""
     if explanation.found:
-        label = f"The slice; marked is where {title} saw evidence for {target}"
-        heat = f'<img class="heat" src="{html.data_uri(html.reduced(colored(explanation.heatmap), 160))}" alt="">'
-    else:
-        label, heat = f"The slice; {title} found no evidence for {target}", ""
+        heat = f'<img class="heat" src="{html.data_uri(html.reduced(colored(explanation.shown), 160))}" alt="">'
     return f'<div class="view" role="img" aria-label="{label}">{heat}{box}</div>'
 
 

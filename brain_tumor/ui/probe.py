@@ -424,12 +424,9 @@ def _card(comparison: Comparison) -> str:
 
 
 def _view(when: str, explanation: Explanation) -> str:
-    target = DISPLAY_TEXT[explanation.target_class]
+    label, heat = f"{when.capitalize()} the change. {html.caption(explanation)[1]}", ""
     if explanation.found:
-        label = f"The slice {when} the change; marked is where evidence for {target} was seen"
-        heat = f'<img class="heat" src="{html.data_uri(html.reduced(colored(explanation.heatmap), 128))}" alt="">'
-    else:
-        label, heat = f"The slice {when} the change; no evidence for {target} was found", ""
+        heat = f'<img class="heat" src="{html.data_uri(html.reduced(colored(explanation.shown), 128))}" alt="">'
     return (
         f'<figure><div class="view {when}" role="img" aria-label="{label}">{heat}</div>'
         f"<figcaption>{when}</figcaption></figure>"

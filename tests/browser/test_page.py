@@ -14,8 +14,8 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Locator, Page, expect
 from slices import mri_slice
 
-from brain_tumor import classify, list_models
-from brain_tumor.explanation import DEFAULT_METHOD, METHODS
+from brain_tumor import classify, list_models, load_model
+from brain_tumor.explanation import CAMS, DEFAULT_CAM, METHODS
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 
 OFFERED = [model.spec for model in list_models(available_only=True) if model.spec.offered]
@@ -147,7 +147,7 @@ def test_pictures_are_decoded_by_the_browser(page, slices):
             expect(heat).to_have_js_property("complete", True)
             assert heat.evaluate("e => e.naturalWidth") > 0
         else:
-            expect(card.locator("figcaption")).to_contain_text("nothing here speaks for")
+            expect(card.locator("figcaption")).to_contain_text(re.compile("nothing here speaks for|Sees no tumour"))
         width = card.locator(".view").evaluate(
             """async view => {
                 const image = new Image();
@@ -188,11 +188,20 @@ def test_of_two_slices_in_quick_succession_the_last_is_shown(page, slices):
     page.shows(slices[1])
 
 
+def test_where_a_model_can_say_it_the_tumours_place_is_shown(page, slices):
+    page.show(slices[0])
+    for spec, card in zip(OFFERED, page.cards.all(), strict=True):
+        says = re.compile("^Sees (a tumour here, .* % sure where brightest|no tumour in any place)$")
+        shown = says if load_model(spec.name).locator else re.compile("^Grad-CAM")
+        expect(card.locator("figcaption")).to_have_text(shown)
+
+
 def test_target_class_changes_what_is_explained(page, slices):
     page.show(slices[0])
     for name in CLASS_NAMES:
         page.choose_target(DISPLAY_TEXT[name])
         expect(page.cards.locator("figcaption b")).to_have_text([DISPLAY_TEXT[name]] * len(OFFERED))
+    page.choose_method(METHODS[DEFAULT_CAM].title)
     page.choose_target("as predicted")
     predicted = [DISPLAY_TEXT[p.predicted_class] for p in classify(slices[0], [spec.name for spec in OFFERED])]
     expect(page.cards.locator("figcaption b")).to_have_text(predicted)
@@ -200,8 +209,7 @@ def test_target_class_changes_what_is_explained(page, slices):
 
 def test_method_changes_how_it_is_explained(page, slices):
     page.show(slices[0])
-    others = [method for method in METHODS.values() if method.name != DEFAULT_METHOD]
-    for method in (*others[:2], METHODS[DEFAULT_METHOD]):
+    for method in (*list(CAMS.values())[:2], METHODS[DEFAULT_CAM]):
         page.choose_method(method.title)
         starts = re.compile(rf"^{re.escape(method.title)}(:| for)")
         expect(page.cards.locator("figcaption")).to_have_text([starts] * len(OFFERED))
