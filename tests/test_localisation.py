@@ -29,35 +29,31 @@ from brain_tumor.location import LOCATED_FILE, LOCATION_FILE
 from brain_tumor.preprocessing import Preprocessing
 from brain_tumor.registry import MODELS, get_spec
 from training.data import FIGSHARE, Box, DataError, Record
-from training.localisation import (
+from training.estimates import estimates
+from training.faithfulness import forgetting, order, rank_correlation, similarity
+from training.heatmaps import (
     BASELINES,
     CEILING,
     CENTRE,
-    CSV_FILE,
     PRIOR,
     SIDE,
-    THRESHOLDS,
     TITLES,
-    TOLERANCE,
-    Report,
-    best_method,
-    best_thresholds,
     box_masks,
     class_activation_maps,
-    describe,
     enlarged,
-    estimates,
-    forgetting,
-    in_words,
-    localisation_table,
-    measure_all,
-    order,
     priors,
-    rank_correlation,
+)
+from training.localisation import (
+    CSV_FILE,
+    THRESHOLDS,
+    TOLERANCE,
+    Report,
+    best_thresholds,
+    measure_all,
     read,
     score_maps,
-    similarity,
 )
+from training.localisation_tables import best_method, describe, in_words, localisation_table
 
 AVAILABLE = [model.spec.name for model in list_models(available_only=True)]
 # As in tests/test_explanation.py: the package's own rounding.

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
-from training import figures, guards, localisation, patientwise, robustness
+from training import figures, guards, localisation, localisation_tables, patientwise, robustness
 from training.augmentation import Augmentation
 from training.data import DATA_SETS, DataError, DataSet
 from training.engine import Epoch
@@ -450,7 +450,9 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "overlap": partial(patientwise.overlap_table, found),
         "refusal": lambda: guards.refusal_tables(systems_with_weights()),
         "seen": lambda: guards.seen_table(systems_with_weights()),
-        "explanations": partial(_measured_parts, localisation.JSON_FILE, localisation.read, localisation.describe),
+        "explanations": partial(
+            _measured_parts, localisation.JSON_FILE, localisation.read, localisation_tables.describe
+        ),
         "robustness": partial(_measured_parts, robustness.FILE, robustness.read, robustness.describe),
     }
 
