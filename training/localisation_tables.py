@@ -12,6 +12,7 @@ from training.evaluation import DASH, percent, table, wilson
 from training.heatmaps import (
     CENTRE,
     CLASS_PRIOR,
+    LOCATION,
     TITLES,
     methods_among,
 )
@@ -102,13 +103,14 @@ def in_words(report: Report, method: str) -> str:
     hidden = report.hidden
     unseen = report.protocol == PATIENTWISE
     seen = "of patients the network was not trained on" if unseen else "some of which the network was trained on"
+    what = "own map of the tumour's place" if method == LOCATION else f"{TITLES[method]} map"
     control = (
         ""
         if hidden.elsewhere is None
         else (f" (with a patch of that size on the other side blackened, {_of_100(hidden.elsewhere)})")
     )
     return (
-        f"On {report.n:,} slices with a tumour, {seen}, the hottest place of the network's {TITLES[method]} map lay "
+        f"On {report.n:,} slices with a tumour, {seen}, the hottest place of the network's {what} lay "
         f"inside the tumour's box in {_of_100(score.every.hit)} slices of 100, in the box or close by in "
         f"{_of_100(score.every.near)}; where the answer was right, in {_of_100(score.right.hit)} and "
         f"{_of_100(score.right.near)}. Always pointing at the middle of the picture would have been inside in "

@@ -165,13 +165,17 @@ def _belief(explanation: Explanation) -> str:
         lines.append("<p>Not calibrated: this is the network's own score, often surer than right.</p>")
     if prediction.prediction_set and len(prediction.prediction_set) > 1:
         lines.append(f'<p class="doubt">At 95 %: {either(prediction.prediction_set)}.</p>')
-    if explanation.support and explanation.found:
-        marked = round(100 * explanation.support.right / explanation.support.n)
-        lines.append(
-            f"<p>Of 100 tumours of unseen patients marked as surely, <b>{marked}</b> were there "
-            f"(n = {explanation.support.n}).</p>"
-        )
+    if explanation.located and explanation.found:
+        lines.append(f"<p>{_marked(explanation)}</p>")
     return f'<div class="belief">{"".join(lines)}</div>'
+
+
+def _marked(explanation: Explanation) -> str:
+    support = explanation.support
+    if not support:
+        return "How often the places that it marks are right has not been measured."
+    marked = round(100 * support.right / support.n)
+    return f"Of 100 tumours of unseen patients marked as surely, <b>{marked}</b> were there (n = {support.n})."
 
 
 def _details(examination: Examination, prediction: Prediction) -> str:
