@@ -64,7 +64,7 @@ def imagenet_weights(spec: ModelSpec, file: Path | None = None) -> Mapping[str, 
         raise InitialisationError(
             f"The ImageNet weights of {spec.backbone} could not be downloaded ({error}). Fetch {url} on a machine with "
             f"network and put it at {cached}, or give it with --imagenet FILE; or train from random weights with "
-            "--recipe scratch."
+            "--recipe two_teachers."
         ) from None
 
 

@@ -1,6 +1,6 @@
 """How each system is trained, as data. A recipe states what differs from the defaults of `Recipe`, with the reason.
 
-The recipes named after systems, `progressive_unfreezing` and `linear_probe` are the seed studies' own; `scratch` is
+The recipes named after systems, `progressive_unfreezing` and `linear_probe` are the seed studies' own; the others are
 this project's, for networks that start from random weights.
 """
 
@@ -180,24 +180,6 @@ RECIPES: dict[str, Recipe] = {
         ),
         load_size=240,
     ),
-    "scratch": Recipe(
-        # The second phase is at the network's own input size throughout: the first arrives there with its learning rate
-        # nearly spent.
-        phases=(
-            Phase("growing images", 32, head_lr=2e-3, backbone_lr=2e-3),
-            Phase("full size", 8, head_lr=5e-4, backbone_lr=5e-4),
-        ),
-        # Decoupled decay this strong is what keeps 11 M random weights from remembering 5,000 slices.
-        optimizer="adamw",
-        weight_decay=0.05,
-        batch_size=64,
-        schedule=OneCycle(),
-        augmentation=_ACQUISITION,
-        # Small images first: a step at 128 px costs a third of one at 224 px.
-        resolutions=((0, 128), (16, 176), (26, 224)),
-        label_smoothing=0.05,
-        ema=0.998,
-    ),
     "boxes": Recipe(
         # For the five folds, where images are few: the boxes say where to look long before the labels have taught it.
         phases=_everything(18, 1.5e-3),
@@ -216,12 +198,16 @@ RECIPES: dict[str, Recipe] = {
     ),
     "two_teachers": Recipe(
         # `boxes` for the checkpoint itself: the whole training set, without validation, as the schedule is settled.
-        phases=_everything(26, 1.5e-3),
+        # The second phase is at the network's own input size throughout: the first arrives there with its learning rate
+        # nearly spent.
+        phases=(*_everything(26, 1.5e-3), Phase("full size", 8, head_lr=5e-4, backbone_lr=5e-4)),
         optimizer="adamw",
+        # Decoupled decay this strong is what keeps 11 M random weights from remembering 5,000 slices.
         weight_decay=0.05,
         batch_size=32,
         schedule=OneCycle(),
         augmentation=_ACQUISITION,
+        # Small images first: a step at 96 px costs a fifth of one at 224 px.
         resolutions=((0, 96), (13, 128), (21, 176), (24, 224)),
         label_smoothing=0.05,
         ema=0.99,
