@@ -190,7 +190,7 @@ def test_a_gate_fitted_to_other_weights_is_an_error(fitted, tmp_path):
     config = json.loads((fitted / CONFIG_FILE).read_text()) | {"sha256": "0" * 64}
     (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
     (tmp_path / GATE_FILE).write_bytes((fitted / GATE_FILE).read_bytes())
-    with pytest.raises(CheckpointError, match=r"other weights.*python -m training refusal"):
+    with pytest.raises(CheckpointError, match=r"other weights.*python -m training trust SYSTEM --only refusal"):
         load_gate(tmp_path)
 
 
