@@ -7,6 +7,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -86,7 +87,9 @@ def _with(url: str, headers: dict[str, str] | None, do):
             await session.initialize()
             return await do(session)
 
-    return asyncio.run(run())
+    # In a thread of its own: in this one, the browser tests' event loop is still running.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, run()).result()
 
 
 def answer(result: CallToolResult) -> dict:

@@ -23,6 +23,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 CHROMIUM_ARGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 START_SECONDS = 120
 WAIT_SECONDS = 60
+# What gradio's client says of requests that end because the page is left.
+LEAVING = ("AbortError: signal is aborted without reason", "Unexpected error Connection errored out.")
 
 # Parts of the page: a slow machine needs its time, a wait ends as soon as what it waits for is there.
 sync_api.expect.set_options(timeout=1000 * WAIT_SECONDS)
@@ -93,7 +95,12 @@ def tab(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
     context.route("**/*", guard)
     tab = context.new_page()
     tab.set_default_timeout(1000 * WAIT_SECONDS)
-    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on(
+        "console",
+        lambda message: (
+            errors.append(message.text) if message.type == "error" and not message.text.startswith(LEAVING) else None
+        ),
+    )
     tab.on("pageerror", lambda error: errors.append(str(error)))
     yield tab
     context.close()
