@@ -50,7 +50,7 @@ class Examination:
 
 def consensus_of(explanations: Sequence[Explanation]) -> Consensus:
     """What the models' answers come to, and whether their heatmaps are in the same place."""
-    heatmaps = comparable(explanations)
+    heatmaps = [explanation.heatmap for explanation in comparable(explanations)]
     shared = overlap(heatmaps) if len(heatmaps) > 1 else None
     return consensus([explanation.prediction for explanation in explanations], shared)
 

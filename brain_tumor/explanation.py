@@ -128,8 +128,8 @@ def explain_reading(
     if get_method(method).cls is None:
         if reading.location is not None and not asked:
             heatmap = _enlarged(reading.location[0], size)
-            found = float(heatmap.max()) > NOWHERE
-            support = classifier.locator.bin_of(float(heatmap.max()))
+            peak = float(heatmap.max())
+            found, support = peak > NOWHERE, classifier.locator.bin_of(peak)
             shown = heatmap if found else np.zeros_like(heatmap)
             return Explanation(reading.prediction, target_class, method, shown, found, support)
         method = DEFAULT_CAM
@@ -149,20 +149,27 @@ def _enlarged(coarse: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def class_activation_map(tail: nn.Module, features: Tensor, target: int, method: str) -> np.ndarray:
-    """Heatmap of one class over the feature maps.
+    """Heatmap of one class over the feature maps (1, C, h, w) of one slice: float32 (h, w) in [0, 1]; see
+    `class_activation_maps`."""
+    return class_activation_maps(tail, features, [target], method)[0]
+
+
+def class_activation_maps(tail: nn.Module, features: Tensor, targets: Sequence[int], method: str) -> np.ndarray:
+    """Heatmaps over the feature maps of N slices, each of one class, in one pass.
 
     Args:
-        tail: the network behind the feature maps, (1, C, h, w) -> (1, 4); shared, left as it is.
-        features: float (1, C, h, w).
-        target: class index.
+        tail: the network behind the feature maps, (N, C, h, w) -> (N, 4); shared, left as it is.
+        features: float (N, C, h, w).
+        targets: class index of each slice.
         method: a key of `CAMS`.
 
     Returns:
-        float32 (h, w) in [0, 1].
+        float32 (N, h, w) in [0, 1].
     """
-    if not 0 <= target < len(CLASS_NAMES):
-        # The package's own context manager would swallow the IndexError and return nothing.
-        raise ValueError(f"There is no class {target}; the classes are 0 to {len(CLASS_NAMES) - 1}.")
+    for target in targets:
+        if not 0 <= target < len(CLASS_NAMES):
+            # The package's own context manager would swallow the IndexError and return nothing.
+            raise ValueError(f"There is no class {target}; the classes are 0 to {len(CLASS_NAMES) - 1}.")
     # The package takes seconds to import (scikit-learn, scipy): not before somebody asks for a map.
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -173,10 +180,10 @@ def class_activation_map(tail: nn.Module, features: Tensor, target: int, method:
     with torch.enable_grad():
         cam = getattr(pytorch_grad_cam, get_method(method).cls)(model=own, target_layers=[hooked])
         try:
-            heatmap = cam(input_tensor=leaf, targets=[ClassifierOutputTarget(target)])[0]
+            heatmaps = cam(input_tensor=leaf, targets=[ClassifierOutputTarget(int(target)) for target in targets])
         finally:
             cam.activations_and_grads.release()
-    return np.nan_to_num(heatmap).astype(np.float32)
+    return np.nan_to_num(heatmaps).astype(np.float32)
 
 
 def get_method(name: str) -> Method:
@@ -201,15 +208,15 @@ def overlap(heatmaps: Sequence[np.ndarray]) -> float:
     return min((float(np.minimum(a, b).sum()) for a, b in combinations(masses, 2)), default=1.0)
 
 
-def comparable(explanations: Sequence[Explanation]) -> list[np.ndarray]:
-    """The heatmaps that answer the same question: the tumour's place where two models or more say it, else what the
+def comparable(explanations: Sequence[Explanation]) -> list[Explanation]:
+    """Those whose heatmaps answer the same question: the tumour's place where two models or more say it, else what the
     answers of the others came from; none where these are of different classes."""
     located = [one for one in explanations if one.located]
     explained = [one for one in explanations if not one.located]
     if len(located) > 1 or not explained:
-        return [one.heatmap for one in located]
+        return located
     same = len({one.target_class for one in explained}) == 1
-    return [one.heatmap for one in explained] if same else []
+    return explained if same else []
 
 
 def shared_heat(heatmaps: Sequence[np.ndarray]) -> np.ndarray:

@@ -22,7 +22,7 @@ from torch import nn
 from brain_tumor.calibration import Bin
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CONFIG_FILE, MODEL_FILE, REQUIRED_FIELDS
-from brain_tumor.explanation import CAMS, METHODS, class_activation_map, explain_reading
+from brain_tumor.explanation import CAMS, METHODS, class_activation_map, class_activation_maps, explain_reading
 from brain_tumor.inference import load_model
 from brain_tumor.labels import CLASS_NAMES, class_index
 from brain_tumor.location import LOCATED_FILE, LOCATION_FILE
@@ -39,7 +39,6 @@ from training.heatmaps import (
     SIDE,
     TITLES,
     box_masks,
-    class_activation_maps,
     enlarged,
     priors,
 )

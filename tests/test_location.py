@@ -13,7 +13,7 @@ from safetensors.torch import save
 from slices import mri_slice
 
 from brain_tumor.checkpoints import CONFIG_FILE, MODEL_FILE, Checkpoint, CheckpointError, find_checkpoint, load_network
-from brain_tumor.explanation import DEFAULT_CAM, NOWHERE, explain_reading
+from brain_tumor.explanation import DEFAULT_CAM, NOWHERE, comparable, explain_reading
 from brain_tumor.inference import Classifier
 from brain_tumor.location import LOCATED_FILE, LOCATION_FILE, load_locator, run
 from brain_tumor.preprocessing import preprocess
@@ -153,6 +153,19 @@ def test_a_model_that_does_not_say_where_is_explained_by_what_its_answer_came_fr
     slice_ = mri_slice(1)
     explanation = explain_reading(model, model.read([slice_])[0], slice_.size, "glioma", "location")
     assert (explanation.method, explanation.located, explanation.support) == (DEFAULT_CAM, False, None)
+
+
+def test_only_maps_that_answer_the_same_question_are_compared(tmp_path):
+    model = classifier(beside(tmp_path / "checkpoint", torch.full((768,), 0.01), -1.0))
+    slice_ = mri_slice(1)
+    reading = model.read([slice_])[0]
+    place, glioma, pituitary = (
+        explain_reading(model, reading, slice_.size, target, "location") for target in (None, "glioma", "pituitary")
+    )
+    assert comparable([place, glioma, place]) == [place, place]
+    assert comparable([place, glioma, glioma]) == [glioma, glioma]
+    assert comparable([place, glioma]) == [glioma]
+    assert comparable([place, glioma, pituitary]) == []
 
 
 def test_a_layer_of_other_weights_is_not_used(tmp_path):

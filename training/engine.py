@@ -406,7 +406,7 @@ class _Float32Convolution(nn.Conv2d):
 
 
 def _compute_depthwise_in_float32(network: nn.Module) -> None:
-    """Have depthwise convolutions left out of mixed precision: on CPUs their gradients take thrice as long in bf16."""
+    """Leave depthwise convolutions out of mixed precision: on CPUs, their gradients are slower in bf16."""
     for module in network.modules():
         if type(module) is nn.Conv2d and module.groups > 1:
             module.__class__ = _Float32Convolution

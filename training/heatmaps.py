@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Tensor
 
-from brain_tumor.explanation import CAMS, METHODS, get_method
+from brain_tumor.explanation import CAMS, METHODS, class_activation_maps
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier
 from brain_tumor.labels import CLASS_NAMES
@@ -43,31 +43,6 @@ CEILING = Baseline("ceiling", "The box itself, as coarse as the network's maps: 
 BASELINES = {b.name: b for b in (CENTRE, PRIOR, CLASS_PRIOR, EDGES, BRIGHTNESS, CEILING)}
 LOCATION = next(name for name, method in METHODS.items() if not method.cls)
 TITLES = {name: source.title for name, source in (METHODS | BASELINES).items()}
-
-
-def class_activation_maps(tail: nn.Module, features: Tensor, targets: Sequence[int], method: str) -> np.ndarray:
-    """What `explanation.class_activation_map` gives for one slice, for N slices in one pass.
-
-    Args:
-        features: float (N, C, h, w).
-        targets: class index of each slice.
-
-    Returns:
-        float32 (N, h, w) in [0, 1].
-    """
-    import pytorch_grad_cam
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
-    hooked = nn.Identity()
-    own = nn.Sequential(hooked, tail).eval()
-    leaf = features.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
-        cam = getattr(pytorch_grad_cam, get_method(method).cls)(model=own, target_layers=[hooked])
-        try:
-            maps = cam(input_tensor=leaf, targets=[ClassifierOutputTarget(int(target)) for target in targets])
-        finally:
-            cam.activations_and_grads.release()
-    return np.nan_to_num(maps).astype(np.float32)
 
 
 def enlarged(coarse: np.ndarray, side: int) -> np.ndarray:

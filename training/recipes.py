@@ -147,6 +147,26 @@ _ACQUISITION = Augmentation(
 # Patients that are not known lie differently in the scanner than those that are.
 _ACQUISITION_STRONG = replace(_ACQUISITION, rotation=20, scale=0.2)
 
+# For the five folds, where images are few: the boxes say where to look long before the labels have taught it.
+_BOXES = Recipe(
+    phases=_everything(18, 1.5e-3),
+    protocol="patientwise",
+    optimizer="adamw",
+    # Decoupled decay this strong is what keeps 11 M random weights from remembering 5,000 slices.
+    weight_decay=0.05,
+    # Small batches: 2,900 images at 64 would be no more than 900 steps.
+    batch_size=32,
+    schedule=OneCycle(),
+    augmentation=_ACQUISITION_STRONG,
+    # Small images first: a step at 96 px costs a fifth of one at 224 px.
+    resolutions=((0, 96), (9, 128), (14, 176), (16, 224)),
+    label_smoothing=0.05,
+    ema=0.99,
+    box_weight=1.0,
+    # The schedule is settled: all images teach.
+    validate=False,
+)
+
 RECIPES: dict[str, Recipe] = {
     "cnn_v1": Recipe(phases=_everything(10, 1e-3)),
     "cnn_v2": Recipe(phases=_everything(10, 1e-3)),
@@ -180,51 +200,16 @@ RECIPES: dict[str, Recipe] = {
         ),
         load_size=240,
     ),
-    "boxes": Recipe(
-        # For the five folds, where images are few: the boxes say where to look long before the labels have taught it.
-        phases=_everything(18, 1.5e-3),
-        protocol="patientwise",
-        optimizer="adamw",
-        weight_decay=0.05,
-        # Small batches: 2,900 images at 64 would be no more than 900 steps.
-        batch_size=32,
-        schedule=OneCycle(),
-        augmentation=_ACQUISITION_STRONG,
-        resolutions=((0, 96), (9, 128), (14, 176), (16, 224)),
-        label_smoothing=0.05,
-        ema=0.99,
-        box_weight=1.0,
-        validate=False,
-    ),
-    "two_teachers": Recipe(
-        # `boxes` for the checkpoint itself: the whole training set, without validation, as the schedule is settled.
+    "boxes": _BOXES,
+    "two_teachers": replace(
+        # The same for the checkpoint itself, longer.
+        _BOXES,
         # The second phase is at the network's own input size throughout: the first arrives there with its learning rate
         # nearly spent.
         phases=(*_everything(26, 1.5e-3), Phase("full size", 8, head_lr=5e-4, backbone_lr=5e-4)),
-        optimizer="adamw",
-        # Decoupled decay this strong is what keeps 11 M random weights from remembering 5,000 slices.
-        weight_decay=0.05,
-        batch_size=32,
-        schedule=OneCycle(),
+        protocol="published",
         augmentation=_ACQUISITION,
-        # Small images first: a step at 96 px costs a fifth of one at 224 px.
         resolutions=((0, 96), (13, 128), (21, 176), (24, 224)),
-        label_smoothing=0.05,
-        ema=0.99,
-        box_weight=1.0,
-        validate=False,
-    ),
-    "gentle": Recipe(
-        # For a network whose dense layer looks at fixed places: it does not learn slices that move as far as above. The
-        # study's own augmentation, twice as long, averaged, and on the whole training set, as the schedule is settled.
-        phases=_everything(40, 1e-3),
-        optimizer="adamw",
-        weight_decay=0.05,
-        schedule=OneCycle(),
-        augmentation=Augmentation(flip_horizontal=0.5, rotation=10, brightness=0.1, contrast=0.1),
-        label_smoothing=0.05,
-        ema=0.99,
-        validate=False,
     ),
     "baseline_cnn": Recipe(phases=_everything(10, 1e-3), protocol="external"),
     "linear_probe": Recipe(

@@ -193,21 +193,23 @@ def _details(examination: Examination, prediction: Prediction) -> str:
 
 def _shared_card(explanations: Sequence[Explanation]) -> str:
     """Where the heatmaps of several models agree; nothing where there is no second map that can be compared."""
-    heatmaps = comparable(explanations)
-    if len(heatmaps) < 2 or not all(heatmap.any() for heatmap in heatmaps):
+    compared = comparable(explanations)
+    if len(compared) < 2 or not all(explanation.found for explanation in compared):
         return ""
+    heatmaps = [explanation.heatmap for explanation in compared]
     shared, amount = shared_heat(heatmaps), overlap(heatmaps)
-    if any(explanation.located for explanation in explanations):
+    if compared[0].located:
         what, saw = "the tumour's place", "sees <b>a tumour</b>"
     else:
-        what = DISPLAY_TEXT[explanations[0].target_class]
+        what = DISPLAY_TEXT[compared[0].target_class]
         saw = f"saw evidence for <b>{what}</b>"
-    who = "All of them" if len(heatmaps) == len(explanations) else f"{len(heatmaps)} of them"
+    every = len(compared) == len(explanations)
+    who, whose = ("All of them", "every model") if every else (f"{len(compared)} of them", "each of these")
     return (
         f'<article class="card shared"><h3>{who}</h3><p class="predicted">Shared places</p>'
-        f'<figure><div class="view" role="img" aria-label="The slice; marked is where all models agree on {what}">'
+        f'<figure><div class="view" role="img" aria-label="The slice; marked is where they agree on {what}">'
         f'<img class="heat" src="{data_uri(reduced(colored(shared), HEAT_SIDE))}" alt=""></div>'
-        f"<figcaption>Where every model {saw}</figcaption></figure>"
+        f"<figcaption>Where {whose} {saw}</figcaption></figure>"
         f'<div class="belief"><p>Their heatmaps overlap by <b>{100 * amount:.0f} %</b>.</p></div></article>'
     )
 
