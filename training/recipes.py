@@ -144,6 +144,16 @@ _ACQUISITION = Augmentation(
     noise=0.03,
 )
 
+# A network of three layers learns what `_ACQUISITION` asks for too slowly to get there.
+_ACQUISITION_GENTLE = Augmentation(
+    flip_horizontal=0.5,
+    rotation=10,
+    translation=0.05,
+    scale=0.1,
+    brightness=0.1,
+    contrast=0.1,
+)
+
 # Patients that are not known lie differently in the scanner than those that are.
 _ACQUISITION_STRONG = replace(_ACQUISITION, rotation=20, scale=0.2)
 
@@ -165,6 +175,17 @@ _BOXES = Recipe(
     box_weight=1.0,
     # The schedule is settled: all images teach.
     validate=False,
+)
+
+# The same for the checkpoint itself, longer.
+_TWO_TEACHERS = replace(
+    _BOXES,
+    # The second phase is at the network's own input size throughout: the first arrives there with its learning rate
+    # nearly spent.
+    phases=(*_everything(26, 1.5e-3), Phase("full size", 8, head_lr=5e-4, backbone_lr=5e-4)),
+    protocol="published",
+    augmentation=_ACQUISITION,
+    resolutions=((0, 96), (13, 128), (21, 176), (24, 224)),
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -201,15 +222,22 @@ RECIPES: dict[str, Recipe] = {
         load_size=240,
     ),
     "boxes": _BOXES,
-    "two_teachers": replace(
-        # The same for the checkpoint itself, longer.
-        _BOXES,
-        # The second phase is at the network's own input size throughout: the first arrives there with its learning rate
-        # nearly spent.
-        phases=(*_everything(26, 1.5e-3), Phase("full size", 8, head_lr=5e-4, backbone_lr=5e-4)),
-        protocol="published",
-        augmentation=_ACQUISITION,
-        resolutions=((0, 96), (13, 128), (21, 176), (24, 224)),
+    "two_teachers": _TWO_TEACHERS,
+    "two_teachers_twice": replace(
+        # For a network that still learns fast when the first phase ends: it grows a second time, from 128 px.
+        _TWO_TEACHERS,
+        phases=(*_everything(26, 1.5e-3), Phase("again", 18, head_lr=1e-3, backbone_lr=1e-3)),
+        resolutions=((0, 96), (13, 128), (21, 176), (24, 224), (26, 128), (38, 176), (40, 224)),
+    ),
+    "small_network": Recipe(
+        phases=_everything(40, 1e-3),
+        optimizer="adamw",
+        weight_decay=0.05,
+        schedule=OneCycle(),
+        augmentation=_ACQUISITION_GENTLE,
+        label_smoothing=0.05,
+        ema=0.99,
+        validate=False,
     ),
     "baseline_cnn": Recipe(phases=_everything(10, 1e-3), protocol="external"),
     "linear_probe": Recipe(
