@@ -15,5 +15,8 @@ if __name__ == "__main__":
         users = login.users()
     except login.LoginError as error:
         sys.exit(str(error))
+    auth_message = html.NOTICE if users else None
+    demo.launch(**launch_options(), auth=users, auth_message=auth_message, prevent_thread_lock=True)
+    # Only now: the server's start and this import the same packages, from two threads.
     warm_up()
-    demo.launch(**launch_options(), auth=users, auth_message=html.NOTICE if users else None)
+    demo.block_thread()

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,15 +34,20 @@ sync_api.expect.set_options(timeout=1000 * WAIT_SECONDS)
 @pytest.fixture(scope="session")
 def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of `python app.py`, which must not have logged an error when all is over."""
-    folder = tmp_path_factory.mktemp("app")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with served(tmp_path_factory.mktemp("app")) as url:
+        yield url
+
+
+@contextmanager
+def served(folder: Path, **settings: str) -> Iterator[str]:
+    """Run `python app.py` with these environment variables, its files in `folder`; gives its own address."""
+    port = free_port()
     environment = os.environ | {
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "PYTHONUNBUFFERED": "1",
+        **settings,
     }
     url, log = f"http://127.0.0.1:{port}", folder / "app.log"
     with log.open("w") as output:
@@ -53,6 +59,12 @@ def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             app.terminate()
             app.wait(timeout=30)
     assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait_until_served(url: str, app: subprocess.Popen, log: Path) -> None:

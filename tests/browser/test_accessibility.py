@@ -40,6 +40,17 @@ _CUT_OFF = """() => {
     }).map(said);
 }"""
 
+# What is being computed anew is shown pale: no request may be under way, nor follow the last one at once.
+_REST_SECONDS = 0.7
+_AT_REST = f"""() => new Promise(done => {{
+    let since = performance.now();
+    const look = () => {{
+        if (document.querySelector(".pending, .generating")) since = performance.now();
+        if (performance.now() - since > {1000 * _REST_SECONDS}) done(); else setTimeout(look, 20);
+    }};
+    look();
+}})"""
+
 _DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
@@ -75,6 +86,7 @@ def fill(tab: Page, title: str) -> None:
         tab.locator("#learn-sure").get_by_label("80 %").check()
         tab.locator("#learn-commit").click()
         expect(tab.locator("#learn-truth .truth")).to_be_visible()
+    tab.evaluate(_AT_REST)
     tab.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
 
 
@@ -110,6 +122,7 @@ def test_every_tab_keeps_to_wcag_and_within_the_window(tab, app_url, theme):
         expect(
             tab.locator("#learn-page h2, #learn-gallery :is(.failure, .waiting)").locator("visible=true").first
         ).to_be_visible()
+        tab.evaluate(_AT_REST)
         found += faults(tab, part, theme)
     assert not found, "\n".join(found)
 
