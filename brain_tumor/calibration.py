@@ -34,6 +34,11 @@ class Bin:
     n: int
     right: int
 
+    @property
+    def of_hundred(self) -> int:
+        """How many of 100 were right."""
+        return round(100 * self.right / self.n)
+
 
 @dataclass(frozen=True)
 class Calibration:

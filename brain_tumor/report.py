@@ -213,11 +213,8 @@ def belief(prediction: Prediction) -> list[str]:
     """How far one model's answer may be believed, a sentence each."""
     sentences = []
     if prediction.refusal_reason is None and prediction.support:
-        of_hundred = round(100 * prediction.support.right / prediction.support.n)
-        sentences.append(
-            f"Of 100 slices from unseen patients scored like this, {of_hundred} were right "
-            f"(n = {prediction.support.n})."
-        )
+        right, n = prediction.support.of_hundred, prediction.support.n
+        sentences.append(f"Of 100 slices from unseen patients scored like this, {right} were right (n = {n}).")
     if prediction.calibrated_probabilities is None:
         sentences.append("Not calibrated: this is the network's own score, often surer than right.")
     if prediction.prediction_set and len(prediction.prediction_set) == 1:
@@ -508,6 +505,6 @@ def _looked(explanation: Explanation) -> str:
         return "No lines: no place taken for a tumour."
     said = f"Lines: where it sees a tumour, {percent(explanation.peak)} sure."
     if support := explanation.support:
-        marked = round(100 * support.right / support.n)
-        said += f" Of 100 tumours of unseen patients marked as surely, {marked} were there (n = {support.n})."
+        there = support.of_hundred
+        said += f" Of 100 tumours of unseen patients marked as surely, {there} were there (n = {support.n})."
     return said

@@ -301,12 +301,8 @@ def _polygons(rng, _):
 
 @_kind("fit")
 def _cells_of_a_mosaic(rng, _):
-    """Voronoi cells, grey each."""
-    size, n = _side(rng), int(rng.integers(8, 300))
-    points, greys = rng.uniform(-1, 1, (n, 2)), rng.random(n)
-    coordinates = np.stack(_grid(size), -1).reshape(-1, 2)
-    nearest = KDTree(points).query(coordinates)[1].reshape(size, size)
-    values = greys[nearest]
+    size = _side(rng)
+    values = _voronoi(rng, size, int(rng.integers(8, 300)))
     return _shaped(values, _soft(_ellipse(rng, size)) if rng.random() < 0.4 else 1.0)
 
 
@@ -545,24 +541,27 @@ def _rendered_scene(rng, _):
     return _scene(rng)
 
 
-@_kind("fit")
-def _dead_leaves(rng, _):
-    """Overlapping discs of power-law radii: the simplest picture with the statistics of a natural scene (Lee, Mumford
-    and Huang 2001)."""
-    size = 220
+def _leaves(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Overlapping discs of power-law radii (size, size), in [0, 1]: the simplest picture with the statistics of a
+    natural scene (Lee, Mumford and Huang 2001)."""
     image = Image.new("L", (size, size), int(rng.integers(0, 256)))
     pen = ImageDraw.Draw(image)
     for _ in range(500):
         r = min(3 * rng.random() ** -0.6, 90)
         x, y = rng.uniform(-20, size + 20, 2)
         pen.ellipse((x - r, y - r * rng.uniform(0.4, 1), x + r, y + r), fill=int(rng.integers(0, 256)))
-    leaves = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 2)))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 2)))) / 255
+
+
+@_kind("fit")
+def _dead_leaves(rng, _):
+    leaves = _leaves(rng, 220)
     shape = rng.random()
     if shape < 0.25:
-        return _framed(rng, leaves)
+        return _framed(rng, _grey(leaves))
     if shape < 0.5:
-        return _shaped(np.asarray(leaves) / 255, _soft(_ellipse(rng, size)))
-    return leaves
+        return _shaped(leaves, _soft(_ellipse(rng, 220)))
+    return _grey(leaves)
 
 
 @_kind("choose")
@@ -828,6 +827,154 @@ def _scan_of_another_part(rng, stock):
     return _grey((np.asarray(scan) / 255) ** rng.uniform(0.7, 1.4))
 
 
+# One thing on a dark ground, as a head is: whatever its outline, whatever fills it
+
+
+def _outline(rng: np.random.Generator, stock: Stock, size: int) -> np.ndarray:
+    """Where a thing is, bool (size, size): the outline of a slice, or one to four parts, round, wavy or with corners,
+    perhaps mirrored."""
+    if rng.random() < 0.25:
+        return _head(np.asarray(_slice(rng, stock).resize((size, size))) / 255)
+    y, x = _grid(size)
+    inside = np.zeros((size, size), bool)
+    parts = 1 if rng.random() < 0.75 else int(rng.integers(2, 5))
+    for _ in range(parts):
+        reach = rng.uniform(0.55, 0.92) if parts == 1 else rng.uniform(0.25, 0.55)
+        cy, cx = rng.uniform(-1, 1, 2) * (0.95 - reach)
+        stretch = rng.uniform(0.65, 1)
+        turn = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)])
+        u, v = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn), (y - cy) * np.cos(turn) - (x - cx) * np.sin(turn)
+        angle, edge = np.arctan2(v / stretch, u), np.full((size, size), reach)
+        style = rng.random()
+        if style < 0.4:
+            for k in range(1, 9):
+                edge *= 1 + rng.uniform(0, 0.25) / k * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+        elif style < 0.6:
+            sector = 2 * np.pi / rng.integers(3, 10)
+            edge *= np.cos(sector / 2) / np.cos((angle + 7) % sector - sector / 2)
+        inside |= np.hypot(u, v / stretch) < edge
+    return inside | inside[:, ::-1] if rng.random() < 0.3 else inside
+
+
+def _head(values: np.ndarray) -> np.ndarray:
+    """Where the head is in a slice in [0, 1], bool (H, W)."""
+    return ndimage.binary_fill_holes(ndimage.gaussian_filter(values, 2) > 0.12)
+
+
+def _voronoi(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
+    """Voronoi cells, grey each (size, size), in [0, 1]."""
+    coordinates = np.stack(_grid(size), -1).reshape(-1, 2)
+    nearest = KDTree(rng.uniform(-1, 1, (cells, 2))).query(coordinates)[1]
+    return rng.random(cells)[nearest].reshape(size, size)
+
+
+def _spots(rng: np.random.Generator, size: int, count: int, largest: float) -> np.ndarray:
+    """Ellipses, grey each, on another grey; perhaps with a rim, perhaps in pairs, one in the mirror (size, size)."""
+    y, x = _grid(size)
+    values = np.full((size, size), rng.random())
+    paired = rng.random() < 0.4
+    for _ in range(count):
+        cy, cx = rng.uniform(-0.7, 0.7, 2)
+        a, b = rng.uniform(0.04, largest, 2)
+        grey, rim = rng.random(2)
+        for side in (-1, 1) if paired else (1,):
+            distance = np.hypot((x - side * cx) / a, (y - cy) / b)
+            values = np.where(distance < 1, np.where(distance > 0.85, rim, grey), values)
+    return values
+
+
+def _branches(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Lines that wander and fork (size, size), in [0, 1]."""
+    image = Image.new("L", (size, size))
+    pen = ImageDraw.Draw(image)
+    tips = [(*rng.uniform(0.2, 0.8, 2) * size, rng.uniform(0, 2 * np.pi), rng.uniform(2, 7)) for _ in range(5)]
+    for _ in range(160):
+        x, y, angle, width = tips.pop(0)
+        angle += rng.normal(0, 0.3)
+        end = x + 0.06 * size * np.cos(angle), y + 0.06 * size * np.sin(angle)
+        pen.line((x, y, *end), fill=int(rng.integers(120, 256)), width=max(1, round(width)))
+        tips.append((*end, angle, width * 0.97))
+        if rng.random() < 0.15 and len(tips) < 30:
+            tips.append((*end, angle + rng.choice([-0.8, 0.8]), width * 0.7))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2)))) / 255
+
+
+def _warped(rng: np.random.Generator, values: np.ndarray, reach: float, exponent: float = 4) -> np.ndarray:
+    """Each pixel taken from up to about `reach` (of half the picture) elsewhere, neighbours from alike places."""
+    size = len(values)
+    shift = [(_clouds(rng, size, exponent) - 0.5) * reach * size for _ in range(2)]
+    y, x = np.mgrid[:size, :size]
+    return ndimage.map_coordinates(values, (y + shift[0], x + shift[1]), order=1, mode="reflect")
+
+
+def _bands_of_grey(rng: np.random.Generator, field: np.ndarray) -> np.ndarray:
+    """A field in [0, 1], whose values are mapped to a few random greys."""
+    edges = np.sort(rng.random(int(rng.integers(2, 8))))
+    return rng.random(len(edges) + 1)[np.searchsorted(edges, field)]
+
+
+FILLINGS: dict[str, Callable[[np.random.Generator, Stock, np.ndarray], np.ndarray]] = {
+    "clouds": lambda rng, _, depth: _clouds(rng, len(depth), rng.uniform(0, 4)),
+    "a photograph": lambda rng, stock, depth: _resized(_patch(rng, stock, 0.15), len(depth)),
+    "a mosaic": lambda rng, _, depth: _voronoi(rng, len(depth), int(rng.integers(6, 200))),
+    "one grey or a gradient": lambda rng, _, depth: rng.random() + rng.uniform(-0.5, 0.5) * _grid(len(depth))[0],
+    "shells": lambda rng, _, depth: _bands_of_grey(rng, depth),
+    "levels": lambda rng, _, depth: _bands_of_grey(rng, _clouds(rng, len(depth), rng.uniform(2, 4))),
+    "spots": lambda rng, _, depth: _spots(rng, len(depth), int(rng.integers(5, 40)), 0.2),
+    "organs": lambda rng, _, depth: _spots(rng, len(depth), int(rng.integers(2, 8)), 0.5),
+    "branches": lambda rng, _, depth: rng.uniform(0.1, 0.6) + rng.choice([-0.5, 0.5]) * _branches(rng, len(depth)),
+    "leaves": lambda rng, _, depth: _leaves(rng, len(depth)),
+    "waves": lambda rng, _, depth: _warped(rng, _waves(rng, len(depth)), rng.uniform(0, 0.5)),
+    "writing": lambda rng, _, depth: _resized(_text(rng, dark=rng.random() < 0.5), len(depth)),
+    "a detail of a slice": lambda rng, stock, depth: _resized(_detail(rng, stock), len(depth)),
+}
+"""What a thing may be filled with: a function of the generator, what to make it from, and how deep in the thing each
+pixel lies, in [0, 1] (size, size); it gives values in about [0, 1] (size, size). Reliefs and spokes are left out: kinds
+of pictures to test on have them."""
+
+
+def _resized(image: Image.Image, size: int) -> np.ndarray:
+    return np.asarray(image.convert("L").resize((size, size))) / 255
+
+
+def _waves(rng: np.random.Generator, size: int) -> np.ndarray:
+    y, x = _grid(size)
+    turn = rng.uniform(0, np.pi)
+    return 0.5 + 0.5 * np.sin(rng.uniform(6, 60) * (x * np.cos(turn) + y * np.sin(turn)))
+
+
+def _detail(rng: np.random.Generator, stock: Stock) -> Image.Image:
+    """A small part of the middle of a slice, turned."""
+    image = _slice(rng, stock).resize((224, 224)).rotate(rng.uniform(0, 360))
+    side = int(rng.integers(40, 90))
+    left, top = rng.integers(60, 164 - side // 2, 2)
+    return image.crop((int(left), int(top), int(left) + side, int(top) + side))
+
+
+@_kind("fit", *(f"thing filled with {filling}" for filling in FILLINGS))
+def _thing(rng, stock, name):
+    """Perhaps with another filling in its middle, perhaps shaded towards its edge, perhaps with rims, never alone by
+    its brightness known."""
+    size = int(rng.integers(128, 225))
+    mask = _outline(rng, stock, size)
+    depth = ndimage.distance_transform_edt(mask)
+    depth /= max(depth.max(), 1)
+    fillings = [FILLINGS[name.removeprefix("thing filled with ")], *FILLINGS.values()]
+    low, contrast = rng.uniform(0.05, 0.4), rng.uniform(0.3, 0.9)
+    values = low + contrast * fillings[0](rng, stock, depth)
+    if rng.random() < 0.25:
+        other = fillings[rng.integers(len(fillings))](rng, stock, depth)
+        values = np.where(depth > rng.uniform(0.3, 0.7), rng.uniform(0, 0.4) + rng.uniform(0.3, 0.9) * other, values)
+    if rng.random() < 0.3:
+        values *= rng.uniform(0.2, 0.6) + depth ** rng.uniform(0.3, 1)
+    if rng.random() < 0.5:
+        for rim in sorted(rng.uniform(0.02, 0.2, int(rng.integers(1, 4))), reverse=True):
+            values = np.where(depth < rim, rng.random(), values)
+    values = values * ndimage.gaussian_filter(mask.astype(float), rng.uniform(0.4, 2))
+    values += rng.uniform(0, 0.06) * rng.random(values.shape)
+    return _grey(ndimage.gaussian_filter(values, rng.choice([0, 0, 0.7, 1.5])))
+
+
 # Spoilt slices
 
 
@@ -855,11 +1002,10 @@ def _shuffled_slice(rng, stock):
 def _filled_slice(rng, stock, name):
     size = 224
     values = np.asarray(_slice(rng, stock).resize((size, size))) / 255
-    head = ndimage.binary_fill_holes(ndimage.gaussian_filter(values, 2) > 0.12)
     filling = _clouds(rng, size, rng.uniform(0.5, 4))
     if name.endswith("photograph"):
         filling = np.asarray(_patch(rng, stock).convert("L").resize((size, size))) / 255
-    return _shaped(0.1 + 0.9 * filling, ndimage.gaussian_filter(head.astype(float), 1))
+    return _shaped(0.1 + 0.9 * filling, ndimage.gaussian_filter(_head(values).astype(float), 1))
 
 
 @_kind("fit")
@@ -891,3 +1037,53 @@ def _slice_in_false_colours(rng, stock):
 def _slice_drowned_in_noise(rng, stock):
     values = np.asarray(_slice(rng, stock)) / 255
     return _grey(0.15 * values + 0.85 * rng.random(values.shape))
+
+
+@_kind(
+    "fit",
+    "slice with quadrants exchanged",
+    "slice strongly warped",
+    "slice with its inside elsewhere",
+    "slice with its inside blurred away",
+    "slice stretched along its radius",
+    "slice as a kaleidoscope",
+    "slice unrolled",
+    "edges of a slice",
+)
+def _spoilt_slice(rng, stock, name):
+    size = 192
+    values = _resized(_slice(rng, stock), size)
+    y, x = _grid(size)
+    radius, angle, inside = np.hypot(x, y), np.arctan2(y, x), _head(values)
+    depth = ndimage.distance_transform_edt(inside) / size
+
+    def taken_from(v: np.ndarray, u: np.ndarray) -> np.ndarray:
+        places = [(np.clip(c, -1, 1) + 1) / 2 * (size - 1) for c in (v, u)]
+        return ndimage.map_coordinates(values, places, order=1)
+
+    if name.endswith("exchanged"):
+        values = np.roll(values, (size // 2, [0, size // 2, size // 3][rng.integers(3)]), (0, 1))
+    elif name.endswith("warped"):
+        moved = _warped(rng, values, rng.uniform(0.5, 1.5), rng.uniform(3, 4))
+        keep = rng.random() < 0.5
+        values = np.where(inside & (depth > 0.05), moved, values) if keep else moved
+    elif name.endswith("elsewhere"):
+        shift = rng.integers(size // 5, size // 2, 2) * rng.choice([-1, 1], 2)
+        values = np.where(depth > rng.uniform(0.04, 0.12), np.roll(values, shift, (0, 1))[::-1], values)
+    elif name.endswith("away"):
+        flat = ndimage.gaussian_filter(values, rng.uniform(12, 30))
+        values = np.where(depth > rng.uniform(0.01, 0.08), flat, values)
+    elif name.endswith("radius"):
+        power = np.exp(rng.choice([-1, 1]) * rng.uniform(0.6, 1.3))
+        new = np.clip(radius, 1e-3, 1) ** power
+        values = taken_from(new * np.sin(angle), new * np.cos(angle))
+    elif name.endswith("kaleidoscope"):
+        n = int(rng.integers(2, 6))
+        folded = np.abs((angle + rng.uniform(0, 6)) % (2 * np.pi / n) - np.pi / n) + rng.uniform(0, 2 * np.pi)
+        values = taken_from(radius * np.sin(folded), radius * np.cos(folded))
+    elif name.endswith("unrolled"):
+        values = taken_from((y + 1) / 2 * np.sin(np.pi * x), (y + 1) / 2 * np.cos(np.pi * x))
+    else:
+        values = ndimage.gaussian_gradient_magnitude(values, rng.uniform(0.7, 2))
+        values /= np.percentile(values, 99.5) + 1e-6
+    return _grey(values)

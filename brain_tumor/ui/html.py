@@ -156,11 +156,8 @@ def _belief(explanation: Explanation) -> str:
     if prediction.refusal_reason:
         lines.append(f'<p class="doubt">{escape(prediction.refusal_reason)}</p>')
     elif prediction.support:
-        of_hundred = round(100 * prediction.support.right / prediction.support.n)
-        lines.append(
-            f"<p>Of 100 slices from unseen patients scored like this, <b>{of_hundred}</b> were right "
-            f"(n = {prediction.support.n}).</p>"
-        )
+        right = f"<b>{prediction.support.of_hundred}</b> were right (n = {prediction.support.n})"
+        lines.append(f"<p>Of 100 slices from unseen patients scored like this, {right}.</p>")
     else:
         lines.append("<p>Not calibrated: this is the network's own score, often surer than right.</p>")
     if prediction.prediction_set and len(prediction.prediction_set) > 1:
@@ -174,8 +171,8 @@ def _marked(explanation: Explanation) -> str:
     support = explanation.support
     if not support:
         return "How often the places that it marks are right has not been measured."
-    marked = round(100 * support.right / support.n)
-    return f"Of 100 tumours of unseen patients marked as surely, <b>{marked}</b> were there (n = {support.n})."
+    there, n = support.of_hundred, support.n
+    return f"Of 100 tumours of unseen patients marked as surely, <b>{there}</b> were there (n = {n})."
 
 
 def _details(examination: Examination, prediction: Prediction) -> str:

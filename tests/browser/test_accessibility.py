@@ -10,7 +10,9 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
+from scans import head, save, series
 
 from brain_tumor import list_models
 from brain_tumor.examples import list_examples
@@ -124,6 +126,30 @@ def test_every_tab_keeps_to_wcag_and_within_the_window(tab, app_url, theme):
         ).to_be_visible()
         tab.evaluate(_AT_REST)
         found += faults(tab, part, theme)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_seldom_seen_keeps_to_wcag_too(tab, app_url, tmp_path, theme):
+    """A refusal, a file that cannot be read, and a scan answered along its slices."""
+    photograph, damaged = tmp_path / "photograph.png", tmp_path / "damaged.png"
+    Image.effect_noise((256, 256), 60).convert("RGB").save(photograph)
+    damaged.write_text("no picture at all")
+    scan = save(series(head()[:, :, ::5]), tmp_path / "scan")
+    open_page(tab, app_url, theme)
+    files, found = tab.locator("#slice-upload input[type=file]"), []
+    for path, shown in (photograph, "#answer .banner.refused"), (damaged, "#answer [role=alert]"):
+        resize(tab, 1366)
+        files.set_input_files(path)
+        expect(tab.locator(shown)).to_be_visible()
+        tab.evaluate(_AT_REST)
+        found += faults(tab, path.stem, theme)
+    resize(tab, 1366)
+    files.set_input_files(sorted(scan.iterdir()))
+    tab.locator("#scan-run").click()
+    expect(tab.locator("#scan-strip .strip button")).to_have_count(len(list(scan.iterdir())))
+    tab.evaluate(_AT_REST)
+    found += faults(tab, "scan", theme)
     assert not found, "\n".join(found)
 
 
