@@ -47,7 +47,7 @@ LEAST_GROUND = 0.08
 LEAST_FOREGROUND = 0.06
 LEAST_CONNECTED = 0.6
 
-GRID, ORIENTATIONS, BANDS = 4, 6, 10
+GRID, FINE_GRID, ORIENTATIONS, BANDS = 4, 8, 6, 10
 LARGEST_DEVIATION = 6.0
 
 
@@ -138,31 +138,37 @@ def plain_reason(image: Image.Image) -> str | None:
 def describe(image: Image.Image) -> np.ndarray:
     """A coarse description of a picture: how its edges run, how its fine structure is spread, what lies where.
 
-    Histograms of oriented gradients (Dalal and Triggs 2005) in GRID x GRID cells, whose strengths are under a square
-    root; the logarithm of the power in BANDS bands of spatial frequency; and five shares and the border's brightness
-    of `overview`.
+    Histograms of oriented gradients (Dalal and Triggs 2005) in GRID x GRID and in FINE_GRID x FINE_GRID cells, whose
+    strengths are under a square root; the logarithm of the power in BANDS bands of spatial frequency; and five shares
+    and the border's brightness of `overview`.
 
     Returns:
-        float32 (GRID * GRID * ORIENTATIONS + BANDS + 6,).
+        float32 (GRID**2 * ORIENTATIONS + BANDS + 6 + FINE_GRID**2 * ORIENTATIONS,).
     """
     seen = overview(image)
     stretched = ((seen.grey - seen.low) / max(seen.high - seen.low, 8)).clip(0, 1.2)
     dy, dx = np.gradient(stretched)
     strength = np.hypot(dy, dx)
     orientation = ((np.arctan2(dy, dx) % np.pi) / np.pi * ORIENTATIONS).astype(int).clip(0, ORIENTATIONS - 1)
-    cells = (GRID, SIDE // GRID, GRID, SIDE // GRID)
-    gradients = [(strength * (orientation == k)).reshape(cells).mean((1, 3)) for k in range(ORIENTATIONS)]
+    oriented = strength * (orientation == np.arange(ORIENTATIONS)[:, None, None])
     window = np.hanning(SIDE)
     power = np.abs(np.fft.rfft2((stretched - stretched.mean()) * window[:, None] * window)) ** 2
     layout = ((seen.border - seen.low) / max(seen.high - seen.low, 1), seen.ground, seen.bright)
     layout += (seen.connected, seen.covered, seen.solid)
     return np.concatenate(
         [
-            np.sqrt(np.stack(gradients, -1)).ravel(),
+            _in_cells(oriented, GRID),
             [np.log(1e-3 + power[band].mean()) for band in _bands()],
             layout,
+            _in_cells(oriented, FINE_GRID),
         ]
     ).astype(np.float32)
+
+
+def _in_cells(oriented: np.ndarray, grid: int) -> np.ndarray:
+    """Square roots of the mean strengths (K, SIDE, SIDE) in grid x grid cells, (grid * grid * K,)."""
+    cells = oriented.reshape(len(oriented), grid, SIDE // grid, grid, SIDE // grid).mean((2, 4))
+    return np.sqrt(np.moveaxis(cells, 0, -1)).ravel()
 
 
 def pool(features: Tensor) -> Tensor:
@@ -186,7 +192,8 @@ class Block:
 
     def apply(self, values: Tensor) -> Tensor:
         """(N, D) -> (N, K)."""
-        standard = ((values - self.mean) / self.scale).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
+        # Gates fitted before the description became finer know the first part of it.
+        standard = ((values[:, : len(self.mean)] - self.mean) / self.scale).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
         return standard @ self.axes.T
 
 

@@ -8,8 +8,9 @@ from PIL import Image
 from slices import mri_slice
 
 from brain_tumor.images import MIN_SIDE
+from brain_tumor.refusal import plain_reason
 from training import negatives
-from training.negatives import KINDS, ROLES, Stock, bundled, draw, photographs
+from training.negatives import FILLINGS, KINDS, ROLES, Stock, bundled, draw, photographs
 
 FEW = 12
 
@@ -35,6 +36,15 @@ def test_every_role_has_its_own_kinds(role, stock):
     kinds = [name for name, kind in KINDS.items() if kind.role == role]
     assert len(kinds) >= FEW
     assert [name for name, _ in draw(role, 1, stock)] == kinds
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_things_on_a_dark_ground_are_for_gates_to_refuse(filling, stock):
+    """Most have what every slice has, so that plain checks say nothing: only such pictures teach a gate."""
+    kind = KINDS[f"thing filled with {filling}"]
+    assert kind.role == "fit"
+    reasons = [plain_reason(kind.draw(np.random.default_rng(i), stock)) for i in range(12)]
+    assert reasons.count(None) >= 6
 
 
 def test_every_kind_has_one_of_the_roles():

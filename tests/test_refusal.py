@@ -119,6 +119,16 @@ def test_brightness_and_contrast_hardly_change_the_description():
     np.testing.assert_allclose(describe(paler), describe(image), atol=0.1)
 
 
+def test_what_lies_where_changes_the_description():
+    """Quadrants exchanged along the diagonals: the same greys, edges and frequencies, elsewhere."""
+    image = mri_slice(3).convert("L")
+    elsewhere = Image.fromarray(np.roll(np.asarray(image), (128, 128), (0, 1)))
+    moved, paler = (
+        np.linalg.norm(describe(other) - describe(image)) for other in (elsewhere, image.point(lambda v: v * 0.7))
+    )
+    assert moved > 5 * paler
+
+
 def test_pooled_features_do_not_say_where_anything_was():
     features = torch.rand(2, 5, 6, 7)
     shuffled = features.flatten(2)[:, :, torch.randperm(42)].reshape(features.shape)
@@ -214,7 +224,7 @@ each_system = pytest.mark.parametrize("system", SYSTEMS)
 
 @each_system
 def test_committed_gates_are_small_and_fit_their_checkpoints(system):
-    assert (FOLDER / system / GATE_FILE).stat().st_size < 2**20
+    assert (FOLDER / system / GATE_FILE).stat().st_size < 2 * 2**20
     assert load_gate(FOLDER / system).system == system
 
 

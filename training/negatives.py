@@ -953,15 +953,14 @@ def _detail(rng: np.random.Generator, stock: Stock) -> Image.Image:
 
 @_kind("fit", *(f"thing filled with {filling}" for filling in FILLINGS))
 def _thing(rng, stock, name):
-    """Perhaps with another filling in its middle, perhaps shaded towards its edge, perhaps with rims, never alone by
-    its brightness known."""
+    """Perhaps with another filling in its middle, shaded towards its edge, with rims, soft; of any brightness."""
     size = int(rng.integers(128, 225))
     mask = _outline(rng, stock, size)
     depth = ndimage.distance_transform_edt(mask)
     depth /= max(depth.max(), 1)
-    fillings = [FILLINGS[name.removeprefix("thing filled with ")], *FILLINGS.values()]
+    fillings = list(FILLINGS.values())
     low, contrast = rng.uniform(0.05, 0.4), rng.uniform(0.3, 0.9)
-    values = low + contrast * fillings[0](rng, stock, depth)
+    values = low + contrast * FILLINGS[name.removeprefix("thing filled with ")](rng, stock, depth)
     if rng.random() < 0.25:
         other = fillings[rng.integers(len(fillings))](rng, stock, depth)
         values = np.where(depth > rng.uniform(0.3, 0.7), rng.uniform(0, 0.4) + rng.uniform(0.3, 0.9) * other, values)
