@@ -49,7 +49,7 @@ class Consensus:
         verdict: a class, UNCERTAIN or REFUSED.
         why: one sentence.
         leading: the most probable class, whatever the verdict.
-        probabilities: class -> mean over the models, calibrated where possible.
+        probabilities: class -> mean over the models that are calibrated; over all where none is.
         prediction_set: the classes that at least one model cannot rule out at 95 %, the most probable first.
         seen_by: the models that had this slice among their training images.
     """
@@ -103,14 +103,16 @@ def consensus(predictions: Sequence[Prediction], overlap: float | None = None) -
 
     Refused, if half of the models or more take the picture for no brain MRI slice. Uncertain, if fewer do, if a model
     rules the leading class out, if no class but several remain for most models, or if they look at different places.
-    Otherwise the class with the largest mean probability.
+    Otherwise the class with the largest mean probability: models whose scores were never held against patients not seen
+    have a vote, but do not say how sure the answer is where others can.
 
     Args:
         predictions: one per model, at least one.
         overlap: the smallest overlap of two heatmaps for the leading class (`explanation.overlap`), if it is known.
     """
     votes = agreement(predictions)
-    means = {name: fmean(p.best_probabilities[name] for p in predictions) for name in CLASS_NAMES}
+    sure = [p for p in predictions if p.calibrated_probabilities] or predictions
+    means = {name: fmean(p.best_probabilities[name] for p in sure) for name in CLASS_NAMES}
     ranked = sorted(CLASS_NAMES, key=lambda name: -means[name])
     sets = [p.prediction_set or (p.predicted_class,) for p in predictions]
     verdict, why = _verdict(predictions, votes, ranked[0], sets, overlap)
@@ -141,7 +143,8 @@ def _verdict(
     text = DISPLAY_TEXT[leading].lower()
     against = [p for p, chosen in zip(predictions, sets, strict=True) if leading not in chosen]
     if against:
-        return UNCERTAIN, f"{_list(_answer(p) for p in against)}, which rules {text} out."
+        ruled_out = f", which rules {text} out" if any(p.prediction_set for p in against) else ""
+        return UNCERTAIN, f"{_list(_answer(p) for p in against)}{ruled_out}."
     open_ = [chosen for chosen in sets if len(chosen) > 1]
     if 2 * len(open_) > len(predictions):
         remaining = sorted({name for chosen in open_ for name in chosen}, key=CLASS_NAMES.index)

@@ -117,6 +117,17 @@ def test_an_unsure_dissenter_does_not_decide():
     assert "ResNet-50" in found.why
 
 
+def test_a_model_that_is_not_calibrated_votes_but_does_not_say_how_sure_the_answer_is():
+    loud = {name: float(name == "glioma") for name in CLASS_NAMES}
+    voter = replace(answers("glioma")[0], model="resnet50", probabilities=loud)
+    both = [answer("cnn_v4", "glioma"), answer("resnet18", "glioma")]
+    assert consensus([*both, voter]).probability == pytest.approx(0.7)
+    assert consensus([voter]).probability == 1
+    dissenter = replace(answers("meningioma")[0], model="resnet50")
+    found = consensus([*both, dissenter])
+    assert (found.verdict, found.why) == (UNCERTAIN, "ResNet-50 says meningioma.")
+
+
 def test_two_classes_that_remain_are_both_named():
     found = consensus([answer(name, "glioma", ("meningioma",)) for name in ("cnn_v4", "resnet18")], overlap=0.5)
     assert found.verdict == UNCERTAIN
