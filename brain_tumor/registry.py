@@ -105,7 +105,7 @@ _SPECS = (
         study_recipe="cnn_v4",
         study="A",
         reported_accuracy=0.9809,
-        patientwise_recipe="cnn_v4",
+        patientwise_recipe="small_network_short",
         location_stages=("relu3",),
         offered=True,
     ),

@@ -188,6 +188,17 @@ _TWO_TEACHERS = replace(
     resolutions=((0, 96), (13, 128), (21, 176), (24, 224)),
 )
 
+_SMALL_NETWORK = Recipe(
+    phases=_everything(40, 1e-3),
+    optimizer="adamw",
+    weight_decay=0.05,
+    schedule=OneCycle(),
+    augmentation=_ACQUISITION_GENTLE,
+    label_smoothing=0.05,
+    ema=0.99,
+    validate=False,
+)
+
 RECIPES: dict[str, Recipe] = {
     "cnn_v1": Recipe(phases=_everything(10, 1e-3)),
     "cnn_v2": Recipe(phases=_everything(10, 1e-3)),
@@ -229,16 +240,9 @@ RECIPES: dict[str, Recipe] = {
         phases=(*_everything(26, 1.5e-3), Phase("again", 18, head_lr=1e-3, backbone_lr=1e-3)),
         resolutions=((0, 96), (13, 128), (21, 176), (24, 224), (26, 128), (38, 176), (40, 224)),
     ),
-    "small_network": Recipe(
-        phases=_everything(40, 1e-3),
-        optimizer="adamw",
-        weight_decay=0.05,
-        schedule=OneCycle(),
-        augmentation=_ACQUISITION_GENTLE,
-        label_smoothing=0.05,
-        ema=0.99,
-        validate=False,
-    ),
+    "small_network": _SMALL_NETWORK,
+    # For the five folds.
+    "small_network_short": replace(_SMALL_NETWORK, phases=_everything(18, 1e-3), protocol="patientwise"),
     "baseline_cnn": Recipe(phases=_everything(10, 1e-3), protocol="external"),
     "linear_probe": Recipe(
         phases=(Phase("linear layer", 10, head_lr=0.01, backbone_lr=0.0, thawed=0),),
