@@ -192,8 +192,7 @@ class Block:
 
     def apply(self, values: Tensor) -> Tensor:
         """(N, D) -> (N, K)."""
-        # Gates fitted before the description became finer know the first part of it.
-        standard = ((values[:, : len(self.mean)] - self.mean) / self.scale).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
+        standard = ((values - self.mean) / self.scale).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
         return standard @ self.axes.T
 
 
