@@ -16,8 +16,8 @@ UNCERTAIN = "uncertain"
 REFUSED = "refused"
 
 MIN_OVERLAP = 0.2
-"""Heatmaps that overlap less (`explanation.overlap`) look at different places. Set by a look at validation images
-where models agree, few of which overlap less; not measured on patients not seen."""
+"""Heatmaps that overlap less (`explanation.overlap`) look at different places. Where models agree on a tumour of a
+patient not seen, few overlap so little, and these are right less often: docs/trust.md has the table."""
 
 
 @dataclass(frozen=True)
