@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -23,8 +25,10 @@ from training.data import KAGGLE
 from training.evaluation import read_predictions
 from training.protocols import PROTOCOLS
 from training.recipes import RECIPES
+from training.runs import install
 
 FIRST, SECOND, TRANSFER = "cnn_v1", "baseline_cnn", "resnet50_linear_probe"
+OFFERED = "cnn_v4"
 ROOT = Path(command_line.__file__).resolve().parent.parent
 
 
@@ -105,6 +109,25 @@ def test_reproduction_goes_on_after_an_interruption(place, monkeypatch, caplog, 
     assert not (place / "weights" / TRANSFER).exists()
     # Asked for by name, it is an error.
     assert command_line.main(["reproduce", TRANSFER]) == 2
+
+
+@pytest.mark.parametrize("recipe", ["the same", "another"])
+def test_what_the_folds_measured_goes_with_the_recipe_that_it_was_measured_for(tmp_path, monkeypatch, recipe):
+    committed = ROOT / "weights" / OFFERED
+    checkpoint, weights = tmp_path / "checkpoint", tmp_path / "weights"
+    shutil.copytree(committed, weights / OFFERED)
+    checkpoint.mkdir()
+    config = json.loads((committed / "config.json").read_text())
+    if recipe == "another":
+        config["recipe"]["name"] = "longer"
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    shutil.copy(committed / "model.safetensors", checkpoint)
+    monkeypatch.setenv("BRAIN_TUMOR_WEIGHTS", str(weights))
+    folder = install(checkpoint, OFFERED)
+    for measured in ("calibration.json", "evaluation/patientwise.csv"):
+        assert (committed / measured).exists()
+        assert (folder / measured).exists() == (recipe == "the same")
+    assert any((folder / "evaluation" / "study").iterdir())
 
 
 def test_data_that_is_missing_is_missed_before_anything_is_trained(place, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
-from brain_tumor.checkpoints import CONFIG_FILE, weights_folder
+from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.registry import get_spec
 from training.data import load_samples
 from training.engine import train
@@ -21,8 +21,7 @@ from training.recipes import RECIPES, Recipe
 
 # What a system's folder holds about other weights than its own: those of the study's recipe, and those of the folds.
 STUDY_FOLDER = Path("evaluation", "study")
-OF_OTHER_WEIGHTS = (
-    str(STUDY_FOLDER / "*"),
+OF_THE_FOLDS = (
     "calibration.json",
     "location.json",
     "evaluation/patientwise.*",
@@ -116,14 +115,17 @@ def processes() -> PartialState:
 def install(checkpoint: Path, system: str) -> Path:
     """Put a run's checkpoint into the weights folder in place of what is there; returns its new folder.
 
-    What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one. What
-    `OF_OTHER_WEIGHTS` names stays.
+    What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one. What the
+    study's recipe reached stays, and where the recipe is the same, so does what `OF_THE_FOLDS` names: by another one, a
+    score of 80 % means something else.
     """
     target = weights_folder() / system
     partial = target.with_name(f"{system}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(checkpoint, partial)
-    for pattern in OF_OTHER_WEIGHTS:
+    before = read_config(target / CONFIG_FILE)["recipe"]["name"] if (target / CONFIG_FILE).exists() else None
+    same = before == read_config(checkpoint / CONFIG_FILE)["recipe"]["name"]
+    for pattern in (str(STUDY_FOLDER / "*"), *(OF_THE_FOLDS if same else ())):
         for file in target.glob(pattern):
             kept = partial / file.relative_to(target)
             kept.parent.mkdir(parents=True, exist_ok=True)
