@@ -16,8 +16,8 @@ UNCERTAIN = "uncertain"
 REFUSED = "refused"
 
 MIN_OVERLAP = 0.2
-"""Heatmaps that overlap less (`explanation.overlap`) look at different places. Where models agree on a tumour of a
-patient not seen, few overlap so little, and these are right less often: docs/trust.md has the table."""
+"""Heatmaps that overlap less (`explanation.overlap`) look at different places. How often models
+that agree on a tumour of a patient not seen are right, by overlap, is in docs/trust.md: few overlap so little."""
 
 
 @dataclass(frozen=True)

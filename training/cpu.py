@@ -1,4 +1,4 @@
-"""What makes training on a CPU faster, by measurement, and changes nothing but the last digits.
+"""What makes training on a CPU faster and changes nothing but the last digits.
 
 Networks keep their parameters and names: a state dict from before fits.
 """
@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Positions of an output map up to which a product of matrices is faster: ResNets train a fifth to a third faster at 96
-# and 128 px, whose last stage has 9 and 16. The library's kernels rearrange all weights at every step.
+# Positions of an output map up to which a product of matrices is faster; the last stage of ResNets has 9 at 96 px and
+# 16 at 128 px. The library's kernels rearrange all weights at every step, which outweighs so little arithmetic.
 SMALL_MAP = 20
 
 

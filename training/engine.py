@@ -423,9 +423,9 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     for i, parameter in enumerate(_parameters(optimizer)):
         state = _under(str(i), tensors)
         for key, value in state.items():
-            # All lies where the parameter is; what has its shape, in memory as it does (channels_last).
-            like = parameter if value.shape == parameter.shape else torch.empty(value.shape, device=parameter.device)
-            value = torch.empty_like(like).copy_(value)
+            value = value.to(parameter.device)
+            # What has the parameter's shape lies in memory as it does (channels_last); Adam's count of steps has none.
+            value = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
             optimizer.state[parameter][key] = value
 
 
