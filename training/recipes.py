@@ -234,11 +234,25 @@ RECIPES: dict[str, Recipe] = {
     ),
     "boxes": _BOXES,
     "two_teachers": _TWO_TEACHERS,
-    "two_teachers_twice": replace(
-        # For a network that still learns fast when the first phase ends: it grows a second time, from 128 px.
+    "two_teachers_thrice": replace(
+        # For a network that still learns fast when a phase ends: it grows again from 128 px, and again.
         _TWO_TEACHERS,
-        phases=(*_everything(26, 1.5e-3), Phase("again", 18, head_lr=1e-3, backbone_lr=1e-3)),
-        resolutions=((0, 96), (13, 128), (21, 176), (24, 224), (26, 128), (38, 176), (40, 224)),
+        phases=(
+            *_everything(26, 1.5e-3),
+            Phase("again", 18, head_lr=1e-3, backbone_lr=1e-3),
+            Phase("once more", 18, head_lr=1e-3, backbone_lr=1e-3),
+        ),
+        resolutions=(
+            *((0, 96), (13, 128), (21, 176), (24, 224)),
+            *((26, 128), (38, 176), (40, 224)),
+            *((44, 128), (56, 176), (59, 224)),
+        ),
+    ),
+    "two_teachers_deep": replace(
+        # For a network to which a step at 224 px costs most: it learns from small images and sees large ones at the end.
+        _TWO_TEACHERS,
+        phases=(*_everything(30, 1.5e-3), Phase("larger", 12, head_lr=7e-4, backbone_lr=7e-4)),
+        resolutions=((0, 96), (18, 128), (34, 176), (39, 224)),
     ),
     "small_network": _SMALL_NETWORK,
     # For the five folds.
