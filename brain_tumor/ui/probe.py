@@ -139,6 +139,9 @@ def build(first: First) -> None:
     # Nobody who stays on the first tab pays for this one.
     tab_of(session).select(
         partial(_enter, show), [session, first.examination, *settings], [*everything, source, swept, *found], **hidden
+    ).then(
+        # Controls can be moved while the slice is still on its way.
+        partial(_follow, controls), [session, *settings, canvas, *values], [session, answer], **hidden
     )
     source.input(
         partial(_take, show), [source, first.examination, *settings], [*everything, source, swept, *found], **hidden
@@ -210,6 +213,8 @@ def _enter(show: Callable, session: Session | None, examination: Examination | N
         # The models may have been chosen anew meanwhile.
         outputs = show(session, *settings)
         return (*outputs, *[gr.skip()] * (2 + len(DISTURBANCES)))
+    # Where nothing was tried before, the controls are left alone: they may have been moved since the tab was opened.
+    show = show if session else partial(show, moved=False)
     return _take(show, OWN if examination else list_examples()[0].path.stem, examination, *settings)
 
 
@@ -228,7 +233,8 @@ def _take(show: Callable, source: str, examination: Examination | None, *setting
 def _follow(controls: Sequence[Control], session: Session | None, *given) -> tuple:
     settings, drawn, values = given[:3], given[3], list(given[4:])
     if session is None:
-        return gr.skip(), _waiting()
+        # The slice is on its way; once it is there, the controls are read anew.
+        return gr.skip(), gr.skip()
     severities = {}
     for control in controls:
         own, values = values[: len(control.components)], values[len(control.components) :]
@@ -255,11 +261,11 @@ def _reset(show: Callable, session: Session | None, *settings) -> tuple:
     return (*show(session, *settings), "", *[""] * len(DISTURBANCES))
 
 
-def _show(controls: Sequence[Control], session: Session | None, *settings) -> tuple:
-    """Session, answer, canvas and every control, as the session has them."""
+def _show(controls: Sequence[Control], session: Session | None, *settings, moved: bool = True) -> tuple:
+    """Session, answer, canvas and every control, as the session has them; not `moved`, the controls stay as they are."""
     changes = session.history.now if session else Changes()
     severities = dict(changes.severities)
-    values = [v for c in controls for v in c.values(severities.get(c.disturbance.name))]
+    values = [v if moved else gr.skip() for c in controls for v in c.values(severities.get(c.disturbance.name))]
     picture = html.data_uri(html.reduced(session.source.image, html.SHOWN_SIDE)) if session else ""
     canvas = gr.HTML(strokes_to_json(changes.strokes), picture=picture)
     return (session, _answer(session, *settings), canvas, *values)

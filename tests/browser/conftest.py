@@ -31,6 +31,13 @@ LEAVING = ("AbortError: signal is aborted without reason", "Unexpected error Con
 sync_api.expect.set_options(timeout=1000 * WAIT_SECONDS)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser, a server and the networks on two cores now and then lose a race; a fault loses it every time."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=2))
+
+
 @pytest.fixture(scope="session")
 def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of `python app.py`, which must not have logged an error when all is over."""

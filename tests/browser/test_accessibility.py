@@ -79,6 +79,7 @@ def fill(tab: Page, title: str) -> None:
         tab.set_input_files("#many-upload input[type=file]", [example.path for example in list_examples()[::5]])
         expect(tab.locator("#many-status h2")).to_contain_text("Done")
     elif title == "Try to break it":
+        expect(tab.locator("#probe-answer .probe-card")).to_have_count(len(OFFERED))
         tab.locator("#probe-brightness-amount input[type=range]").press("End")
         expect(tab.locator("#probe-answer .cover figcaption")).to_contain_text("Brightness")
     elif title == "Models":

@@ -71,6 +71,13 @@ def test_answers_follow_a_slider_and_undo_takes_it_back(probe):
     expect(probe.slider("brightness")).to_have_value("1")
 
 
+def test_a_slider_that_is_moved_before_the_slice_is_there_counts(probe):
+    probe.tab.get_by_role("tab", name="Try to break it").click()
+    probe.slider("brightness").press("End")
+    expect(probe.after).to_contain_text("Brightness times 1.5")
+    expect(probe.slider("brightness")).to_have_value("1.5")
+
+
 def test_what_is_painted_over_is_black_for_the_models(probe):
     probe.open()
     before = probe.grey(0.5, 0.5)
