@@ -54,7 +54,8 @@ METHODS = {method.name: method for method in _METHODS}
 CAMS = {method.name: method for method in _METHODS if method.cls}
 """Those that explain a class, and that every network has."""
 DEFAULT_METHOD = _METHODS[0].name
-DEFAULT_CAM = next(iter(CAMS))
+DEFAULT_CAM = "layercam"
+"""The one whose hottest place lies in the tumour as often as any and that is as faithful (`docs/trust.md`)."""
 BRIGHT = 0.5
 """A place of which a network is so sure, or surer, is drawn as bright as can be."""
 NOWHERE = 0.1

@@ -13,14 +13,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from brain_tumor.explanation import METHODS, explain_reading, overlay
+from brain_tumor.explanation import DEFAULT_CAM, METHODS, explain_reading, overlay
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier, load_model
 from brain_tumor.labels import CLASS_NAMES, SHORT_TEXT
 from training.data import DATA_SETS, DataError, DataSet, folder_of
 from training.evaluation import Predictions, evaluation_folder, read_predictions
 
-METHOD = METHODS["gradcam"]
+METHOD = METHODS[DEFAULT_CAM]
 MAX_MISTAKES = 40
 PER_SHEET = 8
 # Of every class, so many of the surest right answers, and so many of the least sure.
@@ -55,7 +55,7 @@ def draw(system: str, protocol: str, root: Path, out: Path) -> list[Path]:
     """Draw the sheets of one checkpoint on one protocol, in place of those that an earlier call left.
 
     Mistakes come first, the surest first, at most `MAX_MISTAKES` of them; then, for every class, right answers: the
-    surest and the least sure. Beside each slice stands where the checkpoint saw evidence (Grad-CAM) for its answer, and
+    surest and the least sure. Beside each slice stands where the checkpoint saw evidence for its answer, and
     beside a mistake also for the truth. What was said by networks of single folds, whose weights are not kept, is shown
     without.
 

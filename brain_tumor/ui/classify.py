@@ -207,7 +207,7 @@ def classify(image: str, models: list[str], method: str, target_class: str) -> d
         model, predicted_class, probabilities (class -> softmax in [0, 1]), calibrated_probabilities and prediction_set
         (classes not ruled out at 95 %; both null without calibration), in_distribution (false: taken for no brain MRI
         slice), refusal_reason (a sentence, or null), seen_in_training (true: the answer is memory, not evidence),
-        milliseconds, target_class, method (gradcam where a network cannot do location), evidence_found (false: the
+        milliseconds, target_class, method (layercam where a network cannot do location), evidence_found (false: the
         heatmap is empty), surest_place (how much of the hottest place is taken for tumour, in [0, 1]; null but for
         location), overlay (the slice under the heatmap, a PNG as data URI).
     """
