@@ -255,7 +255,7 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "two_teachers_deep": replace(
-        # For a network to which a step at 224 px costs most: it learns from small images and sees large ones at the end.
+        # For a network to which large images cost most: it learns from small ones, and sees large ones at the end.
         _TWO_TEACHERS,
         phases=(*_everything(30, 1.5e-3), Phase("larger", 12, head_lr=7e-4, backbone_lr=7e-4)),
         resolutions=((0, 96), (18, 128), (34, 176), (39, 224)),

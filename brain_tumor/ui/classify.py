@@ -134,7 +134,7 @@ def from_address(request: gr.Request) -> tuple[Any, Any]:
 def _open(paths: list[str], models: list[str], target: str, method: str) -> tuple[Any, ...]:
     """Read the upload and answer. The drop zone is emptied at once, ready for the next slice."""
     try:
-        examination, scan = _read(*paths)
+        examination, scan = open_upload(*paths)
     except ImageError as error:
         return None, None, html.problem(str(error)), *viewer.shown(None)
     answer = show(examination, models, target, method)
@@ -144,8 +144,12 @@ def _open(paths: list[str], models: list[str], target: str, method: str) -> tupl
     return None, examination, answer, *viewer.shown(scan)
 
 
-def _read(*paths: str) -> tuple[Examination, Scan | None]:
-    """The slice that an upload opens with: of a scan, which may lie in many files, the middle one; else the first."""
+def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
+    """The slice that an upload opens with: of a scan, which may lie in many files, the middle one; else the first.
+
+    Raises:
+        ImageError: it cannot be read; the message says why and what to do.
+    """
     if is_volume(paths):
         scan = Scan.open(paths[0] if len(paths) == 1 else paths)
         return scan.examination(), scan
@@ -216,7 +220,7 @@ def classify(image: str, models: list[str], method: str, target_class: str) -> d
     if not models:
         raise gr.Error("No model was chosen. Name at least one in `models`.", print_exception=False)
     try:
-        examination, _ = _read(image)
+        examination, _ = open_upload(image)
         explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
     except (ImageError, CheckpointError) as error:
         raise gr.Error(str(error), print_exception=False) from None

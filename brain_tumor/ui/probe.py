@@ -35,7 +35,7 @@ from brain_tumor.probing import (
 )
 from brain_tumor.registry import MODELS, get_spec
 from brain_tumor.ui import html
-from brain_tumor.ui.classify import PREDICTED, QUEUE, SESSION_SECONDS, First
+from brain_tumor.ui.classify import PREDICTED, QUEUE, SESSION_SECONDS, First, open_upload
 from brain_tumor.ui.tabs import tab_of
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,10 @@ def build(first: First) -> None:
         partial(_enter, show), [session, first.examination, *settings], [*everything, source, swept, *found], **hidden
     ).then(
         # Controls can be moved while the slice is still on its way.
-        partial(_follow, controls), [session, *settings, canvas, *values], [session, answer], **hidden
+        partial(_follow, controls),
+        [session, *settings, canvas, *values],
+        [session, answer],
+        **hidden,
     )
     source.input(
         partial(_take, show), [source, first.examination, *settings], [*everything, source, swept, *found], **hidden
@@ -262,7 +265,7 @@ def _reset(show: Callable, session: Session | None, *settings) -> tuple:
 
 
 def _show(controls: Sequence[Control], session: Session | None, *settings, moved: bool = True) -> tuple:
-    """Session, answer, canvas and every control, as the session has them; not `moved`, the controls stay as they are."""
+    """Session, answer, canvas and, if they are `moved`, the controls, as the session has them."""
     changes = session.history.now if session else Changes()
     severities = dict(changes.severities)
     values = [v if moved else gr.skip() for c in controls for v in c.values(severities.get(c.disturbance.name))]
@@ -469,15 +472,15 @@ def disturb_slice(image: str, disturbance: str, severity: float, models: list[st
     the right), scale 0.8 to 1.2 (factor).
 
     Args:
-        image: a picture of one slice (PNG, JPEG, ...).
+        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI): its middle slice.
         disturbance: the kind of change.
         severity: how strong, a number within the limits of its kind and in its unit.
         models: names of the networks to ask; by default all that are offered.
 
     Returns:
-        image: name of the file. change: in words. answers: a list, for each network model, flipped (true: another
-        class than before), before and after (as answers of classify, without target_class, method,
-        evidence_found, surest_place and overlay).
+        image: name of the file, or which slice of a scan. change: in words. answers: a list, for each network model,
+        flipped (true: another class than before), before and after (as answers of classify, without target_class,
+        method, evidence_found, surest_place and overlay).
     """
     examination = _open(image, models)
     if isinstance(severity, bool) or not isinstance(severity, int | float):
@@ -507,15 +510,15 @@ def smallest_flip(image: str, disturbance: str, models: list[str]) -> dict[str, 
     """Find the mildest change of one kind under which each network answers otherwise about a brain MRI slice.
 
     Args:
-        image: a picture of one slice (PNG, JPEG, ...).
+        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI): its middle slice.
         disturbance: the kind of change; disturb says what each is, its limits and its unit.
         models: names of the networks to ask; by default all that are offered.
 
     Returns:
-        image: name of the file. disturbance: the kind of change. words: the finding as a sentence. flips: a list, for
-        each network model, severity (in the unit of that kind) and predicted_class (the class it changes to), both
-        null where its answer holds within the limits, refused (true: it would take the changed picture for no brain
-        MRI slice).
+        image: name of the file, or which slice of a scan. disturbance: the kind of change. words: the finding as a
+        sentence. flips: a list, for each network model, severity (in the unit of that kind) and predicted_class (the
+        class it changes to), both null where its answer holds within the limits, refused (true: it would take the
+        changed picture for no brain MRI slice).
     """
     examination = _open(image, models)
     try:
@@ -541,6 +544,6 @@ def _open(image: str, models: list[str]) -> Examination:
     if not models:
         raise gr.Error("No model was chosen. Name at least one in `models`.", print_exception=False)
     try:
-        return Examination(read_image(image), Path(image).name)
+        return open_upload(image)[0]
     except ImageError as error:
         raise gr.Error(str(error), print_exception=False) from None
