@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from brain_tumor.explanation import DEFAULT_METHOD, Explanation, comparable, explain_reading, overlap
+from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading, overlap
 from brain_tumor.inference import Reading, load_model
 from brain_tumor.trust import Consensus, consensus
 
@@ -49,10 +49,10 @@ class Examination:
 
 
 def consensus_of(explanations: Sequence[Explanation]) -> Consensus:
-    """What the models' answers come to, and whether their heatmaps are in the same place."""
-    heatmaps = [explanation.heatmap for explanation in comparable(explanations)]
-    shared = overlap(heatmaps) if len(heatmaps) > 1 else None
-    return consensus([explanation.prediction for explanation in explanations], shared)
+    """What the models' answers come to, and whether what spoke for an answer that they share is in the same place."""
+    predictions = [explanation.prediction for explanation in explanations]
+    agree = len(predictions) > 1 and len({prediction.predicted_class for prediction in predictions}) == 1
+    return consensus(predictions, overlap([one.evidence for one in explanations]) if agree else None)
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -78,6 +78,8 @@ class Explanation:
         heatmap: float32 (H, W) in [0, 1] at the size of the slice. That of a class-activation method has the maximum 1;
             that of "location" says how much the tumour is taken to cover a place.
         found: False where nothing speaks for the class, or no tumour is seen; the heatmap is then all 0.
+        evidence: float32 (H, W) in [0, 1], what spoke for the predicted class by `DEFAULT_CAM`, whatever is shown: by
+            it models are compared, or the verdict would change with the map that is looked at.
         support: how often maps of the tumour's place that were as sure were right, where that has been measured.
     """
 
@@ -86,6 +88,7 @@ class Explanation:
     method: str
     heatmap: np.ndarray
     found: bool
+    evidence: np.ndarray
     support: Bin | None = None
 
     @property
@@ -124,23 +127,30 @@ def explain_reading(
     Raises:
         ValueError: no such class, no such method.
     """
-    asked, target_class = target_class, target_class or reading.prediction.predicted_class
-    target = class_index(target_class)
+    predicted = reading.prediction.predicted_class
+    asked, target_class = target_class, target_class or predicted
+    evidence = _evidence(classifier, reading, size, predicted, DEFAULT_CAM)
     if get_method(method).cls is None:
         if reading.location is not None and not asked:
             heatmap = _enlarged(reading.location[0], size)
             peak = float(heatmap.max())
             found, support = peak > NOWHERE, classifier.locator.bin_of(peak)
             shown = heatmap if found else np.zeros_like(heatmap)
-            return Explanation(reading.prediction, target_class, method, shown, found, support)
+            return Explanation(reading.prediction, target_class, method, shown, found, evidence, support)
         method = DEFAULT_CAM
-    coarse = class_activation_map(classifier.tail, reading.features, target, method)
+    same = (target_class, method) == (predicted, DEFAULT_CAM)
+    heatmap = evidence if same else _evidence(classifier, reading, size, target_class, method)
+    return Explanation(reading.prediction, target_class, method, heatmap, bool(heatmap.any()), evidence)
+
+
+def _evidence(classifier: Classifier, reading: Reading, size: tuple[int, int], name: str, method: str) -> np.ndarray:
+    """What speaks for a class, float32 (H, W) in [0, 1] with the maximum 1; all 0 where nothing does."""
+    coarse = class_activation_map(classifier.tail, reading.features, class_index(name), method)
     heatmap = _enlarged(torch.from_numpy(coarse), size)
     # The package stretches every map to [0, 1] whose largest value is above some 1e-14; below, it is rounding.
     # And a slice of fewer pixels than the feature maps may have none where the heat is.
-    found = bool(coarse.max() > 0.5 and heatmap.max() > 0)
-    heatmap = heatmap / heatmap.max() if found else np.zeros_like(heatmap)
-    return Explanation(reading.prediction, target_class, method, heatmap.clip(0, 1), found)
+    found = coarse.max() > 0.5 and heatmap.max() > 0
+    return (heatmap / heatmap.max()).clip(0, 1) if found else np.zeros_like(heatmap)
 
 
 def _enlarged(coarse: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -28,9 +28,10 @@ from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
 from training import figures, guards, localisation, localisation_tables, patientwise, robustness
 from training.augmentation import Augmentation
-from training.data import DATA_SETS, DataError, DataSet
+from training.data import DATA_SETS, FIGSHARE, DataError, DataSet
 from training.engine import Epoch
 from training.evaluation import (
+    CHOSEN_MARK,
     DASH,
     Metrics,
     Predictions,
@@ -57,7 +58,6 @@ LATENCY_FILE = "latency.json"
 # What is measured once, on the images themselves, and cannot be computed from predictions.
 SOURCES = (HISTORY_FILE, guards.REFUSAL_FILE, guards.SEEN_FILE, localisation.JSON_FILE, robustness.FILE)
 DOCUMENT = Path("docs", "trust.md")
-CHOSEN_MARK = "‡"
 INITIALISATIONS = {"random": "random weights", "imagenet": "ImageNet weights"}
 
 
@@ -308,7 +308,7 @@ def _patientwise_section(system: str) -> Iterator[str]:
         f"({folds}), are right in **{percent(found.tumour, found.tumour_interval)}** of {found.tumour_n:,} slices with "
         "a tumour, choosing among the three tumour classes, and in "
         f"{percent(found.overall, found.overall_interval)} of {found.overall_n:,} "
-        "distinct slices of all four classes; intervals are over patients."
+        "distinct slices of all four classes; intervals are over stand-ins for patients."
     )
     if (evaluation_folder(system) / patientwise.RELIABILITY_FIGURE).exists():
         yield f"![How often calibrated probabilities were right](evaluation/{patientwise.RELIABILITY_FIGURE})"
@@ -347,7 +347,7 @@ def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
         ("recipe", f"`{recipe['name']}` of `training/recipes.py`, {whose}"),
         ("initialisation", _initialisation(config)),
         ("seed", config["seed"]),
-        ("epochs", f"{config['epochs']}; kept is epoch {config['best_epoch']}, the best on the validation images"),
+        ("epochs", f"{config['epochs']}; kept is epoch {config['best_epoch']}, {_why_kept(recipe)}"),
         ("validation accuracy", percent(config["val_accuracy"])),
         ("optimizer", recipe["optimizer"]),
         *((f"phase {phase['name']}", _phase(phase)) for phase in recipe["phases"]),
@@ -356,6 +356,7 @@ def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
         ("momentum", recipe["momentum"]),
         ("weight decay", recipe["weight_decay"]),
         ("label smoothing", recipe["label_smoothing"]),
+        ("weight of the tumour boxes as second teacher", recipe["box_weight"]),
         ("averaged weights, decay", recipe["ema"]),
         ("resolutions", ", ".join(f"{size} px from epoch {first + 1}" for first, size in recipe["resolutions"])),
         ("patience", recipe["patience"] and f"{recipe['patience']} epochs"),
@@ -373,6 +374,8 @@ def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
     rows = [[label.text, *(f"{data[part][label.name]:,}" for part in parts)] for label in LABELS]
     rows.append(["together", *(f"{sum(data[part].values()):,}" for part in parts)])
     yield f"Images of {data['name']}, version {data['version']}, under the protocol `{config['protocol']}`:"
+    if not recipe["validate"]:
+        yield "The protocol's validation images were trained on too, less near-duplicates beyond the second."
     yield table(["class", "training", "validation"], rows)
     if (evaluation_folder(spec.name) / HISTORY_FILE).exists():
         yield "![Loss and accuracy over the epochs](evaluation/training_curves.png)"
@@ -380,6 +383,10 @@ def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
             "Training values are means over an epoch, while the weights change, of augmented images and with label "
             "smoothing where the recipe has them; validation values are of the weights at its end, without either."
         )
+
+
+def _why_kept(recipe: dict[str, Any]) -> str:
+    return "the best on the validation images" if recipe["validate"] else "the last: nothing was chosen during training"
 
 
 def _facts(facts: list[tuple[str, str]]) -> str:
@@ -560,6 +567,8 @@ def _training_data(config: dict[str, Any]) -> DataSet:
 
 def _data_sets(config: dict[str, Any], results: list[Result]) -> list[DataSet]:
     used = {_training_data(config).name, *(result.dataset.name for result in results)}
+    if config["recipe"]["box_weight"] or (evaluation_folder(config["system"]) / f"{PATIENTWISE}.csv").exists():
+        used.add(FIGSHARE.name)
     return [dataset for dataset in DATA_SETS if dataset.name in used]
 
 

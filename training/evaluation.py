@@ -37,6 +37,8 @@ from training.protocols import PROTOCOLS
 COLUMNS = ("image", "label", "fold", *(f"logit_{name}" for name in CLASS_NAMES))
 CONFIDENCE = 0.95
 DASH = "–"
+CHOSEN_MARK = "‡"
+"""Beside a number: something was chosen on what it was measured on; what, is said below the table."""
 
 Interval = tuple[float, float]
 

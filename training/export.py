@@ -63,7 +63,7 @@ def export(
         "parameters": sum(p.numel() for p in spec.build().parameters()),
         "preprocessing": asdict(spec.preprocessing),
         "classes": list(CLASS_NAMES),
-        "recipe": {"name": recipe_name} | asdict(recipe) | {"schedule": repr(recipe.schedule)},
+        "recipe": described(recipe_name, recipe),
         "protocol": recipe.protocol,
         "initialisation": recipe.initialisation,
         "seed": seed,
@@ -84,7 +84,6 @@ def export(
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).write_bytes(content)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
     if location:
         known = {"system": spec.name, "stages": json.dumps(spec.location_stages), "sha256": config["sha256"]}
         flat = {name: value.flatten().contiguous() for name, value in location.items()}
@@ -92,7 +91,14 @@ def export(
     history = [asdict(epoch) for epoch in progress.history]
     (folder / "evaluation").mkdir(exist_ok=True)
     (folder / "evaluation" / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    # Last: a folder that has it is complete.
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
     return config
+
+
+def described(name: str, recipe: Recipe) -> dict[str, Any]:
+    """A recipe as config.json has it."""
+    return {"name": name} | asdict(recipe) | {"schedule": repr(recipe.schedule)}
 
 
 def hardware() -> str:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from brain_tumor.calibration import CALIBRATION_FILE
@@ -28,7 +29,7 @@ from training.evaluation import (
     table,
     wilson,
 )
-from training.outoffold import PatientwiseMetrics, distinct, ensemble, measure_patientwise
+from training.outoffold import PatientwiseMetrics, bootstrap, distinct, ensemble, measure_patientwise, patients
 from training.overlaps import Overlaps
 from training.protocols import FOLDS, PATIENTWISE
 from training.selective import SHARES, Decided, Selective, decided, selective
@@ -203,12 +204,16 @@ def overlap_table(found: Mapping[str, Believed]) -> str:
     edges = (0.0, MIN_OVERLAP, 0.4, 0.6, 1.0)
     rows = []
     for low, high in pairwise(edges):
-        right = [
-            row.predicted == labels[row.image]
+        within = [
+            row
             for row in compared.rows
             if row.image in labels and low <= row.overlap and (row.overlap < high or high == 1)
         ]
-        accuracy = percent(sum(right) / len(right), wilson(sum(right), len(right))) if right else DASH
+        images = [row.image for row in within]
+        right = [row.predicted == labels[row.image] for row in within]
+        accuracy = (
+            percent(float(np.mean(right)), bootstrap(np.array(right), patients(tuple(images)))) if images else DASH
+        )
         rows.append([f"{low:g} to {high:g}", f"{len(right):,}", accuracy])
     names = " and ".join(get_spec(name).title for name in compared.systems)
     sentence = f"Slices with a tumour that {names} give the same class, by how much of their heatmaps' mass they share:"

@@ -163,6 +163,28 @@ def get_split(protocol: str, root: Path, fold: int | None = None) -> Split:
     return PROTOCOLS[protocol](root)
 
 
+def split_for(protocol: str, root: Path, fold: int | None = None, validate: bool = True) -> Split:
+    """What networks are trained, validated and tested on under a protocol, which is less or more than its lists say.
+
+    Args:
+        validate: False moves the validation images to the training images.
+
+    Raises:
+        ValueError: as `get_split`; or the protocol validates on images on which others test.
+    """
+    split = get_split(protocol, root, fold)
+    if protocol == PATIENTWISE:
+        split = replace(split, train=thinned(split.train))
+    if validate:
+        return split
+    if protocol == "external":
+        raise ValueError(
+            "Protocol external validates on Kaggle's Testing, which no network may be trained on. Choose a recipe that "
+            "validates."
+        )
+    return replace(split, train=split.train + thinned(split.val), val=[])
+
+
 # The 1,996 notumor images are 302 slices, one of them 81 times. Two of each are enough to learn from.
 COPIES = 2
 

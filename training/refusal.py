@@ -37,7 +37,7 @@ from training import negatives
 from training.data import DATA_SETS, FIGSHARE, KAGGLE, ROBOFLOW, DataError, Record, folder_of, read_records
 from training.evaluation import evaluation_folder, wilson
 from training.negatives import Stock
-from training.protocols import published, read_groups
+from training.protocols import clean_test, published, read_groups
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ GAMMA = 2.0
 NEIGHBOURS = 5
 # One group of near-duplicates in so many is set apart for the threshold.
 SET_APART = 5
+CLEAN = "kaggle without copies of training images"
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,6 @@ class Share:
         return asdict(self) | {"fraction": self.refused / self.n, "interval": wilson(self.refused, self.n)}
 
 
-def fit(system: str, root: Path, effort: Effort = Effort()) -> Gate:
-    """Fit the gate of a checkpoint of the weights folder, to the kinds of negatives of all roles.
-
-    Raises:
-        CheckpointError, DataError, ImageError: as `fit_and_measure`.
-    """
-    seen = {name: examined for name, examined in look(system, root, effort) if name in _FITTED}
-    return fit_gate(system, seen, negatives.ROLES)
-
-
 def fit_and_measure(system: str, root: Path, effort: Effort = Effort()) -> Path:
     """Fit the gate of a checkpoint of the weights folder, write it beside it, and write what it does and does not
     detect to `evaluation/refusal.json`.
@@ -187,9 +178,6 @@ def examine(network: nn.Sequential, system: str, pictures: Iterable[tuple[str, I
     return Examined(tuple(names), torch.cat(pooled), torch.stack(described), torch.cat(logits), np.array(plain))
 
 
-_FITTED = ("slices", "brought", "apart", "apart brought", *(f"{role} kinds" for role in negatives.ROLES))
-
-
 def _sets(root: Path, effort: Effort) -> Iterator[tuple[str, Iterable[tuple[str, Image.Image]]]]:
     parts = published(root)
     groups = read_groups()
@@ -200,7 +188,7 @@ def _sets(root: Path, effort: Effort) -> Iterator[tuple[str, Iterable[tuple[str,
 
     rng = np.random.default_rng(0)
     training = _shuffled([record for record in parts.train if not apart(record)], rng)
-    # Slices that the network was not trained on go first.
+    # Validation images go first: most recipes do not train on them.
     chosen = _shuffled([r for r in parts.val if apart(r)], rng) + _shuffled([r for r in parts.train if apart(r)], rng)
     chosen = chosen[: effort.apart]
     yield "slices", _slices(training[: effort.slices], root)
@@ -212,6 +200,7 @@ def _sets(root: Path, effort: Effort) -> Iterator[tuple[str, Iterable[tuple[str,
         stock = Stock([image for _, image in _slices(sources[role][:60], root)], negatives.photographs(role))
         yield f"{role} kinds", negatives.draw(role, each, stock)
     yield KAGGLE.name, _slices(parts.test, root)
+    yield CLEAN, _slices(clean_test(root), root)
     yield "uses", _in_every_use(sources["test"], root, effort.uses)
     for dataset, part in ((FIGSHARE, "images"), (ROBOFLOW, "train")):
         try:
@@ -438,7 +427,7 @@ def _rounded(values: Tensor) -> Tensor:
 
 def _measure(judged: Gate, gate: Gate, seen: dict[str, Examined]) -> dict:
     kinds = {role: seen[f"{role} kinds"] for role in negatives.ROLES}
-    slices = [KAGGLE.name, *(d.name for d in (FIGSHARE, ROBOFLOW) if d.name in seen)]
+    slices = [name for name in (KAGGLE.name, CLEAN, FIGSHARE.name, ROBOFLOW.name) if name in seen]
 
     def refused(by: Gate, examined: Examined) -> np.ndarray:
         return examined.plain | (by.scores(examined.pooled, examined.described) > by.threshold).numpy()

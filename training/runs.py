@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from dataclasses import replace
@@ -13,10 +14,10 @@ from accelerate.utils import parse_flag_from_env
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.registry import get_spec
 from training.data import load_samples
-from training.engine import train
-from training.export import export, git_commit
+from training.engine import TrainingError, train
+from training.export import described, export, git_commit
 from training.initialisation import initial_network
-from training.protocols import PATIENTWISE, get_split, thinned, with_boxes
+from training.protocols import split_for, with_boxes
 from training.recipes import RECIPES, Recipe
 
 # What a system's folder holds about other weights than its own: those of the study's recipe, and those of the folds.
@@ -70,14 +71,18 @@ def train_system(
     folder = run_folder(runs, system, recipe_name, seed, fold)
     checkpoint = folder / "checkpoint"
     if (checkpoint / CONFIG_FILE).exists():
+        if read_config(checkpoint / CONFIG_FILE)["recipe"] != json.loads(json.dumps(described(recipe_name, recipe))):
+            raise TrainingError(
+                f"{folder} was trained by another recipe of that name, or another protocol. Move it away, or give "
+                "another folder as --runs."
+            )
         log.info("%s is finished; delete it to train again.", folder)
         return checkpoint
     commit = git_commit()
-    split = get_split(recipe.protocol, root, fold)
-    if recipe.protocol == PATIENTWISE:
-        split = replace(split, train=thinned(split.train))
-    if not recipe.validate:
-        split = replace(split, train=split.train + thinned(split.val), val=[])
+    try:
+        split = split_for(recipe.protocol, root, fold, recipe.validate)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
     if recipe.box_weight:
         split = replace(split, train=with_boxes(split.train, root))
     size = spec.preprocessing.size
@@ -130,6 +135,10 @@ def install(checkpoint: Path, system: str) -> Path:
             kept = partial / file.relative_to(target)
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, kept)
-    shutil.rmtree(target, ignore_errors=True)
+    old = target.with_name(f"{system}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.replace(old)
     partial.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
     return target

@@ -26,7 +26,7 @@ from brain_tumor.images import read_image
 from brain_tumor.seen import BITS, HEAD, INDEX_FILE, MARGIN, SeenIndex, cut_out, fingerprint, pack_index
 from training.data import DATA_SETS, FIGSHARE, KAGGLE, ROBOFLOW, Record, folder_of, read_records
 from training.evaluation import evaluation_folder, wilson
-from training.protocols import PROTOCOLS, read_groups
+from training.protocols import PROTOCOLS, read_groups, split_for
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def fit_and_measure(system: str, root: Path) -> Path:
     protocol = checkpoint.config["protocol"]
     if protocol not in PROTOCOLS:
         raise CheckpointError(f"{checkpoint.folder} was trained by the protocol {protocol!r}, which is not known.")
-    measured = _measured(protocol, root)
+    measured = _measured(protocol, checkpoint.config["recipe"]["validate"], root)
     path = checkpoint.folder / INDEX_FILE
     path.write_bytes(measured.content)
     report = evaluation_folder(system) / REPORT_FILE
@@ -203,9 +203,9 @@ def fit_and_measure(system: str, root: Path) -> Path:
 
 
 @lru_cache
-def _measured(protocol: str, root: Path) -> Measured:
-    """What all systems trained by a protocol have in common."""
-    return fit(PROTOCOLS[protocol](root).train, root)
+def _measured(protocol: str, validate: bool, root: Path) -> Measured:
+    """What all systems that were trained on the same images have in common."""
+    return fit(split_for(protocol, root, validate=validate).train, root)
 
 
 def fit(train: Sequence[Record], root: Path) -> Measured:

@@ -189,7 +189,7 @@ def _details(examination: Examination, prediction: Prediction) -> str:
 
 
 def _shared_card(explanations: Sequence[Explanation]) -> str:
-    """Where the heatmaps of several models agree; nothing where there is no second map that can be compared."""
+    """Where the heatmaps that are shown agree; nothing where there is no second one that can be compared."""
     compared = comparable(explanations)
     if len(compared) < 2 or not all(explanation.found for explanation in compared):
         return ""
