@@ -23,6 +23,7 @@ from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.registry import MODELS, UnknownModelError
 from brain_tumor.report import render
 from brain_tumor.trust import Consensus
+from brain_tumor.volumes import is_volume, read_volume
 
 BATCH = 16
 FAILED = 2
@@ -49,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     command = commands.add_parser("classify", help="classify image files")
-    command.add_argument("paths", nargs="+", metavar="PATH", help="image file, or folder of image files")
+    command.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="picture, DICOM or NIfTI file, zip of a series, or folder of such; of a scan, its middle slice",
+    )
     command.add_argument(
         "--model",
         nargs="+",
@@ -82,16 +88,16 @@ def _classify(arguments: argparse.Namespace) -> int:
     slices = reader.slices(arguments.paths)
     while batch := list(islice(slices, BATCH)):
         answers = [_answer(classifier, batch, arguments, overlays) for classifier in classifiers]
-        for (path, image), *explanations in zip(batch, *answers, strict=True):
+        for one, *explanations in zip(batch, *answers, strict=True):
             predictions = [explanation.prediction for explanation in explanations]
             lines: list[Prediction | Consensus] = [*predictions]
             if len(predictions) > 1:
-                lines.append(consensus_of(explanations))
+                lines.append(consensus_of(explanations, one.caution))
             if arguments.report:
-                report = render(Examination(image, path), explanations, datetime.now(UTC))
-                (arguments.report / f"{overlays.stem(path)}_report.pdf").write_bytes(report.pdf())
+                report = render(one, explanations, datetime.now(UTC))
+                (arguments.report / f"{overlays.stem(one.name)}_report.pdf").write_bytes(report.pdf())
             for line in lines:
-                print(_json_line(path, line) if arguments.json else _text_line(path, line), flush=True)
+                print(_json_line(one.name, line) if arguments.json else _text_line(one.name, line), flush=True)
     return FAILED if reader.failed else 0
 
 
@@ -112,12 +118,21 @@ class _Reader:
     def __init__(self) -> None:
         self.failed = False
 
-    def slices(self, paths: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
+    def slices(self, paths: Sequence[str]) -> Iterator[Examination]:
+        """Under their paths as names; of a scan, the middle slice."""
         for path in self._files(paths):
             try:
-                yield path, read_image(path)
+                yield self._scan(path) if is_volume(path) else Examination(read_image(path), path)
             except ImageError as error:
                 self._report(path, error)
+
+    def _scan(self, path: str) -> Examination:
+        volume = read_volume(path)
+        plane, count = volume.planes[0], volume.count(volume.planes[0])
+        said = [f"slice {count // 2 + 1} of {count} ({plane}) is answered."] if count > 1 else []
+        for sentence in (*said, *filter(None, [volume.hint])):
+            print(f"{path}: {sentence}", file=sys.stderr, flush=True)
+        return Examination(volume.slice(plane, count // 2), path, volume.hint)
 
     def _files(self, paths: Sequence[str]) -> Iterator[str]:
         for path in paths:
@@ -136,18 +151,18 @@ class _Reader:
 
 def _answer(
     classifier: Classifier,
-    batch: Sequence[tuple[str, Image.Image]],
+    batch: Sequence[Examination],
     arguments: argparse.Namespace,
     names: _OverlayNames,
 ) -> list[Explanation]:
     explanations = []
-    readings = classifier.read([image for _, image in batch])
-    for (path, image), reading in zip(batch, readings, strict=True):
-        explanation = explain_reading(classifier, reading, image.size, arguments.target, arguments.method)
+    readings = classifier.read([one.image for one in batch])
+    for one, reading in zip(batch, readings, strict=True):
+        explanation = explain_reading(classifier, reading, one.image.size, arguments.target, arguments.method)
         explanations.append(explanation)
         if arguments.overlay:
-            picture = Image.fromarray(overlay(image, explanation.shown))
-            picture.save(arguments.overlay / f"{names.stem(path)}_{classifier.spec.name}.png")
+            picture = Image.fromarray(overlay(one.image, explanation.shown))
+            picture.save(arguments.overlay / f"{names.stem(one.name)}_{classifier.spec.name}.png")
     return explanations
 
 

@@ -60,10 +60,15 @@ _SEQUENCE_WORDS = {
     "t2": r"t2\w*|haste|ssfse|fiesta\w*|ciss\w*",
     "pd": r"pd|pdw|pd ?fs|proton ?density",
 }
-_NO_CONTRAST = r"pre|non? ?con\w*|without|w ?/? ?o|nativ\w*|unenhanced|t1n|ohne|sans"
+_NO_CONTRAST = (
+    r"no (?:gad\w*|gd|km|contrast\w*|iv|agent)|pre|non? ?con\w*|without|w ?/? ?o|nativ\w*|unenhanced|t1n|ohne|sans"
+)
 _CONTRAST = r"post\w*|contrast|enhanced|c?gad\w*|gd|km|ce|t1 ?(?:c|ce|gd|gad|km|post)\w*|c ?\+"
-_NO_AGENT = r"no|none|nil|n|without|w ?/? ?o|not ?\w*|0"
-_HEAD = r"head|brain|skull|pituit|sell|neuro|cran|cereb|orbit|kopf|sch[aä]del|hirn|t[eê]te|iac|ear|face|sinus|hypoph"
+_NO_AGENT = r"(?:no|non|not|without|w ?/? ?o|ohne|sans)\b.*|none|nil|n|0"
+_HEAD = (
+    r"head|brain|skull|pituit|sell|neuro|cran|cereb|orbit|kopf|sch[aä]del|hirn|t[eê]te|sinus|hypoph"
+    r"|\b(?:iac|iam|ears?|face)\b"
+)
 _ACQUISITION_CONTRAST = {  # values of the DICOM element AcquisitionContrast
     "T1": "t1",
     "T2": "t2",

@@ -17,8 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from brain_tumor import dicom, nifti
 from brain_tumor.examination import Examination, consensus_of
 from brain_tumor.explanation import DEFAULT_CAM, explain_reading
@@ -95,12 +93,12 @@ class Row:
 
 @dataclass(frozen=True)
 class _Slice:
-    """A file that has been read: either `image` or `problem` is None."""
+    """A file that has been read: either `examined` or `problem` is None."""
 
     number: int
     name: str
     place: Place
-    image: Image.Image | None
+    examined: Examination | None
     problem: str | None
 
 
@@ -128,27 +126,28 @@ def classify_many(paths: Sequence[Path], models: Sequence[str]) -> Iterator[Row]
         yield from _answered(batch, classifiers)
 
 
-def read_again(row: Row) -> Image.Image:
+def read_again(row: Row) -> Examination:
     """The slice of a row, as it was answered; ImageError if its file is gone."""
     with opened(row.place.path) as members:
         return _read(members[row.place.member], row.name)
 
 
 def _answered(batch: Sequence[_Slice], classifiers: Sequence[Classifier]) -> Iterator[Row]:
-    images = [one.image for one in batch if one.image]
+    images = [one.examined.image for one in batch if one.examined]
     readings = [classifier.read(images) for classifier in classifiers]
     by_slice = zip(*readings, strict=True)
     for one in batch:
-        if not one.image:
+        if not one.examined:
             yield Row(one.number, one.name, one.place, problem=one.problem)
             continue
         # The heatmaps of one slice at a time: whether they overlap is part of the verdict, and they are large.
         explanations = [
-            explain_reading(classifier, reading, one.image.size, method=DEFAULT_CAM)
+            explain_reading(classifier, reading, one.examined.image.size, method=DEFAULT_CAM)
             for classifier, reading in zip(classifiers, next(by_slice), strict=True)
         ]
         predictions = tuple(explanation.prediction for explanation in explanations)
-        yield Row(one.number, one.name, one.place, predictions, consensus_of(explanations))
+        found = consensus_of(explanations, one.examined.caution)
+        yield Row(one.number, one.name, one.place, predictions, found)
 
 
 def _slices(paths: Sequence[Path]) -> Iterator[_Slice]:
@@ -161,7 +160,7 @@ def _slices(paths: Sequence[Path]) -> Iterator[_Slice]:
         try:
             if isinstance(member, ImageError):
                 raise member
-            yield _Slice(number, unique, place, _read(member, name), None)
+            yield _Slice(number, unique, place, _read(member, unique), None)
         except ImageError as error:
             yield _Slice(number, unique, place, None, str(error))
 
@@ -185,11 +184,11 @@ def _members_in(path: Path) -> int:
         return 1
 
 
-def _read(member: Member, name: str) -> Image.Image:
-    """RGB, reduced as the first tab does it, so that both get the same answer."""
+def _read(member: Member, name: str) -> Examination:
+    """As the first tab does it, so that both get the same answer."""
     head = member.head(_HEAD_BYTES)
     if dicom.is_dicom(head) or nifti.is_nifti(head):
-        return Examination(_single_slice(member, head), name).image
+        return _single_slice(member, head, name)
     try:
         with member.open() as stream:
             image = read_image(stream, name)
@@ -197,16 +196,16 @@ def _read(member: Member, name: str) -> Image.Image:
         raise
     except Exception:  # each kind of archive has its own
         raise ImageError(DAMAGED) from None
-    return Examination(image, name).image
+    return Examination(image, name)
 
 
-def _single_slice(member: Member, head: bytes) -> Image.Image:
+def _single_slice(member: Member, head: bytes, name: str) -> Examination:
     found = dicom.candidates([member]) if dicom.is_dicom(head) else nifti.candidates(member)
     slices = sum(candidate.slices for candidate in found)
     if slices > 1:
         raise ImageError(f"It holds {slices} slices: open it under One slice, where you can page through them.")
     volume = found[0].load()
-    return volume.slice(volume.planes[0], 0)
+    return Examination(volume.slice(volume.planes[0], 0), name, volume.hint)
 
 
 def _printable(name: str) -> str:
@@ -279,8 +278,13 @@ def to_csv(rows: Sequence[Row]) -> str:
             cells += [cell for model in models for cell in answers[model]]
         else:
             cells += [""] * (4 + len(CLASS_NAMES) + 2 * len(models))
-        writer.writerow([_harmless(cell) for cell in (*cells, found.why if found else row.problem)])
+        writer.writerow([_harmless(cell) for cell in (*cells, _why(row))])
     return stream.getvalue()
+
+
+def _why(row: Row) -> str:
+    found = row.consensus
+    return " ".join(filter(None, [found.why, found.caution])) if found else row.problem
 
 
 def _digits(probability: float) -> str:

@@ -214,9 +214,9 @@ def _check_deflated(data: bytes) -> None:
 def _frames(member: Member) -> list[_Frame]:
     """ImageError says what the file holds if not images."""
     ds = _header(member)
-    if not ds.get("Rows") or not ds.get("Columns"):
-        raise _no_image(ds)
     try:
+        if not ds.get("Rows") or not ds.get("Columns"):
+            raise _no_image(ds)
         return list(_frames_of(ds, member))
     except ImageError:
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PIL import Image
 
@@ -21,10 +22,12 @@ class Examination:
     Attributes:
         name: what the slice is called, without its path.
         image: RGB, at most about `MAX_PIXELS` large.
+        caution: what makes the models less believable on it, sentences, or None: `Volume.hint`.
     """
 
-    def __init__(self, image: Image.Image, name: str):
+    def __init__(self, image: Image.Image, name: str, caution: str | None = None):
         self.name = name
+        self.caution = caution
         self.image = _reduced(image)
         self._readings: dict[str, Reading] = {}
 
@@ -48,11 +51,12 @@ class Examination:
         return explanations
 
 
-def consensus_of(explanations: Sequence[Explanation]) -> Consensus:
+def consensus_of(explanations: Sequence[Explanation], caution: str | None = None) -> Consensus:
     """What the models' answers come to, and whether what spoke for an answer that they share is in the same place."""
     predictions = [explanation.prediction for explanation in explanations]
     agree = len(predictions) > 1 and len({prediction.predicted_class for prediction in predictions}) == 1
-    return consensus(predictions, overlap([one.evidence for one in explanations]) if agree else None)
+    found = consensus(predictions, overlap([one.evidence for one in explanations]) if agree else None)
+    return replace(found, caution=caution)
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import io_orientation
+from nibabel.spatialimages import HeaderDataError
 
 from brain_tumor.acquisition import SEQUENCES, judge
 from brain_tumor.images import MAX_PIXELS, ImageError
@@ -128,7 +129,10 @@ def _offset(header: Nifti1Header) -> int:
 
 
 def _affine(header: Nifti1Header) -> np.ndarray:
-    affine = header.get_best_affine()
+    try:
+        affine = header.get_best_affine()
+    except (ValueError, HeaderDataError):  # a quaternion that is none, or voxels of negative size
+        affine = np.full((4, 4), np.nan)
     if np.isfinite(affine).all() and np.linalg.det(affine[:3, :3]) and not np.isnan(io_orientation(affine)).any():
         return affine
     zooms = [float(z) if np.isfinite(z) and z > 0 else 1.0 for z in header["pixdim"][1:4]]

@@ -168,7 +168,7 @@ def render(
         examination=examination,
         explanations=tuple(explanations),
         when=when.astimezone(UTC),
-        consensus=consensus_of(explanations),
+        consensus=consensus_of(explanations, examination.caution),
         sha256={name: find_checkpoint(name, download=False).sha256 for name in systems},
         name=examination.name if with_name else None,
     )
@@ -186,7 +186,7 @@ def headline(consensus: Consensus) -> str:
 
 def consensus_sentences(consensus: Consensus) -> list[str]:
     """What must be read with the headline, a sentence each: why, what cannot be ruled out, what was seen before."""
-    sentences = [consensus.why]
+    sentences = [consensus.why, *filter(None, [consensus.caution])]
     if consensus.verdict == REFUSED:
         sentences[0] += " What the networks say about it means nothing."
     elif len(consensus.prediction_set) > 1:

@@ -52,6 +52,7 @@ class Consensus:
         probabilities: class -> mean over the models that are calibrated; over all where none is.
         prediction_set: the classes that at least one model cannot rule out at 95 %, the most probable first.
         seen_by: the models that had this slice among their training images.
+        caution: what makes all models less believable on this slice, sentences, or None: `Volume.hint`.
     """
 
     verdict: str
@@ -61,6 +62,7 @@ class Consensus:
     prediction_set: tuple[str, ...]
     agreement: Agreement
     seen_by: tuple[str, ...]
+    caution: str | None = None
 
     @property
     def probability(self) -> float:
@@ -84,6 +86,7 @@ class Consensus:
             "probabilities": rounded(self.probabilities),
             "prediction_set": list(self.prediction_set),
             "seen_in_training": list(self.seen_by),
+            "caution": self.caution,
         }
 
 

@@ -176,7 +176,7 @@ def _clutter(base: str, folder: str) -> bool:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """So that slice 10 comes after slice 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,18})", name.lower())]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name.lower())]
 
 
 def _too_many() -> ImageError:

@@ -69,7 +69,17 @@ def test_parameters_tell_the_sequence_where_names_do_not(parameters, sequence):
 
 
 @pytest.mark.parametrize(
-    "agent, contrast", [("Gadovist 7.5 ml", True), ("NONE", False), ("no", False), ("", None), (None, None)]
+    "agent, contrast",
+    [
+        ("Gadovist 7.5 ml", True),
+        ("NONE", False),
+        ("no", False),
+        ("No contrast", False),
+        ("NO GAD", False),
+        ("without contrast agent", False),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_contrast_agent(agent, contrast):
     assert judge(("t1",), modality="MR", agent=agent).contrast is contrast
@@ -86,6 +96,10 @@ def test_no_hint_where_nothing_is_unlike_training():
         ({"modality": "PT"}, "a PET scan"),
         ({"modality": "ECG"}, "not an MR image"),
         ({"modality": "MR", "body_part": "KNEE"}, "another part of the body"),
+        ({"modality": "MR", "body_part": "HEART"}, "another part of the body"),
+        ({"modality": "MR", "body_part": "FOREARM"}, "another part of the body"),
+        ({"modality": "MR", "body_part": "ILIAC"}, "another part of the body"),
+        ({"modality": "MR", "texts": ("AX T1 no gad",)}, "without contrast agent"),
         ({"modality": "MR", "texts": ("FLAIR",)}, "no tumour found means little"),
         ({"modality": "MR", "texts": ("T2",)}, "T2-weighted"),
         ({"modality": "MR", "texts": ("DWI",)}, "diffusion-weighted"),

@@ -11,12 +11,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 import scans
+from gradio.state_holder import StateHolder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -28,6 +31,7 @@ from brain_tumor.explanation import METHODS, overlay
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import REFUSED, UNCERTAIN, consensus
 from brain_tumor.ui import page
+from brain_tumor.ui.page import forget
 
 AVAILABLE = list_models(available_only=True)
 NAMES = [model.spec.name for model in AVAILABLE]
@@ -262,3 +266,15 @@ def test_page_is_built_from_nothing_that_lies_on_another_host(url):
     hosts = {host for _, host in loaded + imported if not host.startswith(("127.0.0.1", "localhost"))}
     assert not hosts
     assert "fonts.googleapis" not in html and "fonts.gstatic" not in html
+
+
+def test_what_an_idle_visitor_left_is_forgotten():
+    with gr.Blocks() as blocks:
+        gr.HTML()
+    sessions = StateHolder()
+    sessions.set_blocks(blocks)
+    sessions["idle"]
+    forget(sessions, datetime.now() - timedelta(hours=1))
+    assert "idle" in sessions
+    forget(sessions, datetime.now() + timedelta(hours=1))
+    assert "idle" not in sessions and not sessions.time_last_used

@@ -79,11 +79,20 @@ def test_bad_files_are_rows_with_a_sentence_and_stop_nothing(rows):
         assert (row.consensus is None) == (row.predictions == ()) == (row.problem is not None)
 
 
+def test_what_is_unlike_the_training_slices_is_said_beside_the_answer(tmp_path):
+    pixels = np.asarray(mri_slice(3, 96).convert("L")).astype(np.uint16) * 8
+    (tmp_path / "ct.dcm").write_bytes(encoded(dataset(pixels, Modality="CT")))
+    (row,) = classify_many([tmp_path / "ct.dcm"], NAMES[:1])
+    assert "CT scan" in row.consensus.caution
+    assert "CT scan" in batch.to_csv([row]) and "CT scan" in row.to_json()["consensus"]["caution"]
+    assert batch.read_again(row).caution == row.consensus.caution
+
+
 def test_rows_say_what_the_command_line_says(rows, tmp_path, capsys):
     """Across the border of two batches, and the heatmaps' part in the verdict included."""
     for row in rows[13:19]:
         path = tmp_path / row.name
-        batch.read_again(row).save(path, "PNG")
+        batch.read_again(row).image.save(path, "PNG")
         command_line.main(["classify", str(path), "--json", "--model", *NAMES])
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     told = [json.loads(line) for line in batch.to_json_lines(rows[13:19]).splitlines()]
@@ -97,8 +106,8 @@ def test_rows_say_what_the_command_line_says(rows, tmp_path, capsys):
 
 def test_a_row_can_be_read_again(rows):
     row = next(row for row in rows if row.name == "2.png (2)")
-    assert np.array_equal(batch.read_again(row), mri_slice(30, 96))
-    assert batch.read_again(next(row for row in rows if "extension" in row.name)).size == (96, 96)
+    assert np.array_equal(batch.read_again(row).image, mri_slice(30, 96))
+    assert batch.read_again(next(row for row in rows if "extension" in row.name)).image.size == (96, 96)
 
 
 def test_an_encrypted_or_exploding_archive_is_one_row(tmp_path, monkeypatch):

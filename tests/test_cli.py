@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+import scans
 from PIL import Image
 from slices import mri_slice
 
@@ -191,3 +193,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(good, what):
     process.stderr.close()
     assert process.wait(timeout=300) == 0
     assert errors == ""
+
+
+def test_of_a_scan_the_middle_slice_is_answered(tmp_path):
+    slices = scans.series(scans.head(), Modality="CT")
+    with zipfile.ZipFile(tmp_path / "series.zip", "w") as archive:
+        for k, ds in enumerate(slices):
+            archive.writestr(f"{k}", scans.encoded(ds))
+    result = run("classify", tmp_path / "series.zip", "--json", "--model", NAMES[0])
+    (answer,) = records(result)
+    volume = brain_tumor.read_volume(tmp_path / "series.zip")
+    (expected,) = brain_tumor.classify(volume.slice("axial", len(slices) // 2), NAMES[:1])
+    assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert f"slice {len(slices) // 2 + 1} of {len(slices)}" in result.stderr and "CT scan" in result.stderr

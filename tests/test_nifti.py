@@ -249,3 +249,9 @@ def test_a_useless_affine_still_gives_slices(sform, plain):
     volume = read_volume(plain)
     np.testing.assert_array_equal(volume.voxels, HEAD)
     assert volume.spacing == pytest.approx(scans.SPACING)
+
+
+def test_a_rotation_that_is_none_still_gives_slices(plain):
+    broken = patched(plain, 252, "<hh", 1, 0)
+    broken = patched(broken, 256, "<fff", 0.9, 0.9, 0.9)
+    assert read_volume(broken).slice("axial", 0)

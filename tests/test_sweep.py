@@ -12,6 +12,7 @@ from test_trust import answer
 from brain_tumor import classify, list_models
 from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
 from brain_tumor.trust import consensus
+from brain_tumor.ui import viewer
 from brain_tumor.volumes import Volume
 
 OFFERED = [model.spec.name for model in list_models(available_only=True) if model.spec.offered]
@@ -51,3 +52,10 @@ def test_nothing_suspicious_is_nothing_listed():
 def test_what_is_no_brain_is_not_suspicious():
     assert finding(0, 0.9, refused=True).suspicion == 0
     assert finding(0, 0.9).suspicion == pytest.approx(0.9)
+
+
+def test_a_scan_of_which_nothing_was_answered_is_not_called_free_of_suspicion():
+    unanswered = [finding(k, 0.9, refused=True) for k in range(3)]
+    assert "No slice is suspicious" not in viewer.strip(unanswered, 3)
+    assert "None of these slices was answered" in viewer.strip(unanswered, 3)
+    assert "2 of 3 slices were not answered" in viewer.strip([*unanswered[:2], finding(2, 0.01)], 3)

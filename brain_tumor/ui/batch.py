@@ -17,7 +17,6 @@ from brain_tumor import batch
 from brain_tumor.batch import AS_UPLOADED, BY_NAME, BY_UNCERTAINTY, DOUBTFUL, MAX_SLICES, UNREADABLE, Batch, Row
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CheckpointError
-from brain_tumor.examination import Examination
 from brain_tumor.images import ImageError
 from brain_tumor.labels import DISPLAY_TEXT, LABELS
 from brain_tumor.registry import MODELS, UnknownModelError, get_spec
@@ -158,6 +157,7 @@ def build(first: First, tabs: gr.Tabs) -> None:
         **private,
         **classify.QUEUE,
     ).success(None, js=_TO_TOP, **private)
+    table.select(None, cancels=[first.sweeping], queue=False, **private)
     _endpoint()
 
 
@@ -173,7 +173,8 @@ def _take(files: list[str], old: Session | None) -> tuple[Any, ...]:
 
 
 def _run(session: Session | None, models: list[str]) -> Iterator[tuple[Any, ...]]:
-    if session is None or session.batch.closed:
+    if session is None or session.batch.closed or session.batch.models:
+        # Forgotten, or under way: two uploads may have waited for their turn, and the second replaced the first.
         yield _skipped()
         return
     upload = session.batch
@@ -234,7 +235,7 @@ def _open(session: Session | None, models: list[str], target: str, method: str, 
     """Show a row's slice in the first tab."""
     try:
         row = _row_at(session, int(event.row))
-        examination = Examination(batch.read_again(row), row.name)
+        examination = batch.read_again(row)
     except (ImageError, IndexError):
         sentence = "This slice is no longer here: uploads are forgotten after an hour. Drop it again."
         raise gr.Error(sentence, title="Gone", print_exception=False) from None
@@ -387,12 +388,13 @@ def _row(row: Row, opened: bool) -> str:
     # What the networks score a picture that is no brain MRI slice means nothing.
     probability = "" if found.verdict == REFUSED else _probability(found.probability)
     seen = '<span class="seen">Was in the training data.</span>' if found.seen_by else ""
+    caution = f'<span class="caution">{escape(found.caution)}</span>' if found.caution else ""
     mark = '<span class="opened">opened</span>' if opened else ""
     return (
         f'<tr role="row" class="{kind}" data-row="{row.number}" data-verdict="{found.verdict}">'
         f'<td role="cell" class="name"><button type="button" title="Open {name}">{name}</button>{mark}</td>'
         f'<td role="cell" class="verdict">{verdict}</td><td role="cell" class="probability">{probability}</td>'
-        f'<td role="cell" class="why">{escape(found.why)}{seen}</td></tr>'
+        f'<td role="cell" class="why">{escape(found.why)}{caution}{seen}</td></tr>'
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from brain_tumor.labels import CLASS_NAMES, LABELS
 from brain_tumor.registry import MODELS
 from brain_tumor.ui import html, reports, viewer
 from brain_tumor.ui.viewer import Scan
+from brain_tumor.uploads import opened
 from brain_tumor.volumes import is_volume
 
 log = logging.getLogger(__name__)
@@ -54,12 +56,14 @@ class First:
         settings: chosen models, class to explain, method.
         answer: HTML of the answer.
         scan: the controls of a volume.
+        sweeping: the event that answers all its slices, to be cancelled by whoever shows another slice.
     """
 
     examination: gr.State
     settings: tuple[gr.CheckboxGroup, gr.Radio, gr.Dropdown]
     answer: gr.HTML
     scan: viewer.Controls
+    sweeping: Any
 
 
 def build() -> First:
@@ -115,12 +119,13 @@ def build() -> First:
         trigger_mode="always_last",
         **hidden,
     )
-    viewer.listen(scan, examination, settings, answer, show, hidden)
+    sweeping = viewer.listen(scan, examination, settings, answer, show, hidden)
+    gr.on([upload.upload, example.change], None, cancels=[sweeping], queue=False, api_visibility="private")
     reports.listen(report, examination, settings, explained, hidden)
     opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
     gr.on([chosen.change, method.change], None, [chosen, method], None, js=_KEEP_ADDRESS, api_visibility="private")
     _endpoint(choices, offered)
-    return First(examination, (chosen, target, method), answer, scan)
+    return First(examination, (chosen, target, method), answer, scan, sweeping)
 
 
 def from_address(request: gr.Request) -> tuple[Any, Any]:
@@ -153,6 +158,9 @@ def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
     if is_volume(paths):
         scan = Scan.open(paths[0] if len(paths) == 1 else paths)
         return scan.examination(), scan
+    if zipfile.is_zipfile(paths[0]):
+        with opened(paths[0]):  # says why, if it is that it cannot be opened
+            raise ImageError("The archive holds no scan (DICOM or NIfTI). Many slices takes archives of pictures.")
     return Examination(read_image(paths[0]), Path(paths[0]).name), None
 
 
@@ -207,13 +215,14 @@ def classify(image: str, models: list[str], method: str, target_class: str) -> d
     Returns:
         image: name of the file, or which slice of a scan. consensus: verdict (a class, "uncertain", or "refused": no
         brain MRI slice), why (a sentence), probabilities (class -> mean over the networks in [0, 1]), prediction_set,
-        seen_in_training (networks that had this slice among their training images). answers: a list, for each network
-        model, predicted_class, probabilities (class -> softmax in [0, 1]), calibrated_probabilities and prediction_set
-        (classes not ruled out at 95 %; both null without calibration), in_distribution (false: taken for no brain MRI
-        slice), refusal_reason (a sentence, or null), seen_in_training (true: the answer is memory, not evidence),
-        milliseconds, target_class, method (layercam where a network cannot do location), evidence_found (false: the
-        heatmap is empty), surest_place (how much of the hottest place is taken for tumour, in [0, 1]; null but for
-        location), overlay (the slice under the heatmap, a PNG as data URI).
+        seen_in_training (networks that had this slice among their training images), caution (why the scan is unlike
+        what the networks know, or null). answers: a list, for each network model, predicted_class, probabilities (class
+        -> softmax in [0, 1]), calibrated_probabilities and prediction_set (classes not ruled out at 95 %; both null
+        without calibration), in_distribution (false: taken for no brain MRI slice), refusal_reason (a sentence, or
+        null), seen_in_training (true: the answer is memory, not evidence), milliseconds, target_class, method (layercam
+        where a network cannot do location), evidence_found (false: the heatmap is empty), surest_place (how much of the
+        hottest place is taken for tumour, in [0, 1]; null but for location), overlay (the slice under the heatmap, a
+        PNG as data URI).
     """
     if not image:
         raise gr.Error("No image was sent. Give a file as `image`.", print_exception=False)
@@ -224,7 +233,7 @@ def classify(image: str, models: list[str], method: str, target_class: str) -> d
         explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
     except (ImageError, CheckpointError) as error:
         raise gr.Error(str(error), print_exception=False) from None
-    found = consensus_of(explanations)
+    found = consensus_of(explanations, examination.caution)
     return {
         "image": examination.name,
         "consensus": found.to_json(),

@@ -78,7 +78,7 @@ def answer(examination: Examination, explanations: Sequence[Explanation]) -> str
     slice_ = data_uri(reduced(examination.image, SHOWN_SIDE))
     width, height = examination.image.size
     style = f"--slice:url({slice_});--aspect:{width}/{height}"
-    found = consensus_of(explanations)
+    found = consensus_of(explanations, examination.caution)
     return (
         f'<section class="answer" style="{style}">{_banner(examination.name, found)}'
         f'<div class="cards">{cards}{_shared_card(explanations)}</div></section>'
@@ -97,6 +97,8 @@ def _banner(name: str, found: Consensus) -> str:
         kind = "agree" if found.agreement.unanimous and found.agreement.models > 1 else "single"
         headline, detail = f"{DISPLAY_TEXT[found.verdict]}{probability}", found.why
     lines = [f"<p>{escape(detail)}</p>"]
+    if found.caution:
+        lines.append(f'<p class="caution">{escape(found.caution)}</p>')
     if found.verdict != REFUSED and len(found.prediction_set) > 1:
         lines.append(f'<p class="set">Cannot be ruled out: <b>{either(found.prediction_set)}</b>.</p>')
     if found.seen_by:

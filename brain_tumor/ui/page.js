@@ -28,6 +28,9 @@
     const tab = !shown() && pictures(files) && document.querySelector("#tab-many-button");
     if (tab) tab.click();
     zone = tab || shown() ? "#many-upload" : "#slice-upload";
+    // From another tab: the answer is to be seen.
+    const first = document.querySelector(zone);
+    if (!tab && first && !first.offsetParent) document.querySelector("#tab-slice-button").click();
     const alone = waiting === null;
     waiting = [...files];
     if (alone) deliver();

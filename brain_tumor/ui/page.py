@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.state_holder import StateHolder
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.inference import load_model
 from brain_tumor.ui import batch, classify, html, learn, models, probe, tools
+from brain_tumor.ui.classify import SESSION_SECONDS
 from brain_tumor.uploads import MAX_BYTES
 
 HERE = Path(__file__).parent
@@ -18,6 +22,7 @@ HERE = Path(__file__).parent
 # Uploads are deleted minutes after they came, (every, older than) in seconds. Nothing on the page refers to them: what
 # is shown is part of the page itself.
 DELETE_CACHE = (60, 300)
+FORGET_EVERY = 60.0
 
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 
@@ -68,6 +73,31 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api"],
         "mcp_server": tools.prepare(),
     }
+
+
+def forget_idle(page: gr.Blocks) -> None:
+    """From now on, forget what visitors left who have done nothing for `SESSION_SECONDS`.
+
+    gradio lets go of a `gr.State` by itself, but keeps the last value of every other component, answers with slices in
+    them too, for as long as it runs.
+    """
+
+    def work() -> None:
+        while True:
+            time.sleep(FORGET_EVERY)
+            forget(page.state_holder, datetime.now() - timedelta(seconds=SESSION_SECONDS))
+
+    threading.Thread(target=work, name="forget", daemon=True).start()
+
+
+def forget(sessions: StateHolder, before: datetime) -> None:
+    """Forget the sessions that were last used before a time, local and without a time zone as gradio notes it."""
+    for session, used in list(sessions.time_last_used.items()):
+        if used < before:
+            sessions.delete_state(session)
+            with sessions.lock:
+                sessions.session_data.pop(session, None)
+                sessions.time_last_used.pop(session, None)
 
 
 def warm_up() -> None:

@@ -147,7 +147,11 @@ def build(first: First) -> None:
         **hidden,
     )
     source.input(
-        partial(_take, show), [source, first.examination, *settings], [*everything, source, swept, *found], **hidden
+        partial(_take, show),
+        [source, first.examination, *settings],
+        [*everything, source, swept, *found],
+        trigger_mode="always_last",
+        **hidden,
     )
     # always_last: while an answer is computed, only the last of several changes counts.
     gr.on(
@@ -158,9 +162,11 @@ def build(first: First) -> None:
         trigger_mode="always_last",
         **hidden,
     )
-    undo.click(partial(_undo, show), [session, *settings], everything, **hidden)
+    undo.click(partial(_undo, show), [session, *settings], everything, trigger_mode="multiple", **hidden)
     reset.click(partial(_reset, show), [session, *settings], [*everything, swept, *found], **hidden)
-    sweep.click(_sweep, [session, *settings], swept, **hidden)
+    sweeping = sweep.click(_sweep, [session, *settings], swept, **hidden)
+    # What is left of it would be about the slice before.
+    gr.on([source.input, reset.click], None, cancels=[sweeping], queue=False, api_visibility="private")
     for control in controls:
         if control.find is not None:
             control.find.click(
@@ -282,10 +288,11 @@ def _find(show: Callable, name: str, session: Session | None, *settings) -> tupl
     except (_Nothing, CheckpointError) as error:
         return (*show(session, *settings), f'<p role="alert">{escape(str(error))}</p>')
     flipping = [flip.severity for flip in flips if flip.severity is not None]
-    if flipping:
-        nearest = min(flipping, key=lambda severity: abs(severity - mildest(name)))
-        session = session.after(session.history.then(changes_of([(name, nearest)])))
-    return (*show(session, *settings), f'<p role="status">{_in_words(name, flips)}</p>')
+    found = f'<p role="status">{_in_words(name, flips)}</p>'
+    if not flipping:
+        return (*[gr.skip()] * len(show(None, *settings)), found)
+    nearest = min(flipping, key=lambda severity: abs(severity - mildest(name)))
+    return (*show(session.after(session.history.then(changes_of([(name, nearest)]))), *settings), found)
 
 
 def _in_words(name: str, flips: Sequence[Flip]) -> str:

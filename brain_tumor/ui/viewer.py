@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html import escape
@@ -18,6 +19,10 @@ from brain_tumor.ui import html
 from brain_tumor.volumes import Source, Volume, Window, read_volume
 
 SESSION_SECONDS = 3600
+GONE = "The scan is no longer here: it was kept for an hour. Drop it again."
+UPLOAD_GONE = "The upload is gone after some minutes. Drop the scan again for its other series."
+# A line of its own: a scan takes a minute, and single slices shall not wait for it.
+QUEUE = {"concurrency_id": "sweep", "concurrency_limit": 1}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,12 @@ class Scan:
     index: int
     window: Window | None = None
 
+    @property
+    def uploaded(self) -> bool:
+        """The upload is still there."""
+        paths = [self.path] if isinstance(self.path, str | os.PathLike) else self.path
+        return all(map(os.path.exists, paths))
+
     @classmethod
     def open(cls, path: Source, item: int = 0) -> Scan:
         """The middle slice of the plane that was scanned; ImageError as `read_volume`."""
@@ -46,9 +57,8 @@ class Scan:
     def examination(self) -> Examination:
         """The slice, under a name that says nothing about the patient."""
         count = self.volume.count(self.plane)
-        return Examination(
-            self.volume.slice(self.plane, self.index, self.window), f"{self.plane} slice {self.index + 1} of {count}"
-        )
+        name = f"{self.plane} slice {self.index + 1} of {count}"
+        return Examination(self.volume.slice(self.plane, self.index, self.window), name, self.volume.hint)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,6 @@ class Controls:
     centre: gr.Slider
     width: gr.Slider
     run: gr.Button
-    hint: gr.HTML
     strip: gr.HTML
     pick: gr.Textbox
 
@@ -77,7 +86,6 @@ class Controls:
             self.position,
             self.centre,
             self.width,
-            self.hint,
             self.strip,
         ]
 
@@ -93,17 +101,16 @@ def controls() -> Controls:
             centre = gr.Slider(0, 1, 0.5, label="Window centre", elem_id="scan-centre")
             width = gr.Slider(0, 1, 1, label="Window width", elem_id="scan-width")
             run = gr.Button("Run all slices", elem_id="scan-run", size="md")
-        hint = gr.HTML("", elem_id="scan-hint", visible=False)
         strip = gr.HTML("", elem_id="scan-strip", visible=False)
     pick = gr.Textbox(visible="hidden", elem_id="scan-pick", show_label=False)
     scan = gr.State(None, time_to_live=SESSION_SECONDS)
-    return Controls(scan, row, item, plane, position, centre, width, run, hint, strip, pick)
+    return Controls(scan, row, item, plane, position, centre, width, run, strip, pick)
 
 
 def shown(scan: Scan | None) -> tuple[Any, ...]:
     """Updates of `Controls.outputs` for a scan that was just opened, or for none."""
     if scan is None:
-        return (None, gr.update(visible=False), *(gr.skip() for _ in range(7)))
+        return (None, gr.update(visible=False), *(gr.skip() for _ in range(6)))
     volume, window = scan.volume, scan.window or scan.volume.default_window
     reach = max(window.width, 1e-6)
     return (
@@ -124,7 +131,7 @@ def shown(scan: Scan | None) -> tuple[Any, ...]:
             visible=not volume.colour,
         ),
         gr.update(minimum=reach / 20, maximum=4 * reach, value=reach, step=reach / 100, visible=not volume.colour),
-        gr.update(value=html.remark(volume.hint or ""), visible=bool(volume.hint)),
+        # The caution is in the banner.
         gr.update(value="", visible=False),
     )
 
@@ -136,38 +143,54 @@ def listen(
     answer: gr.HTML,
     show: Callable[..., str],
     hidden: dict[str, Any],
-) -> None:
-    """Let the controls answer. `show` makes the answer's HTML from an examination and the settings."""
+) -> Any:
+    """Let the controls answer. `show` makes the answer's HTML from an examination and the settings.
+
+    Returns:
+        The event "run all slices", to be cancelled by whoever replaces the scan.
+    """
     c = controls
 
-    def choose(scan: Scan, item: int, *settings: Any) -> tuple[Any, ...]:
+    def choose(scan: Scan | None, item: int, *settings: Any) -> tuple[Any, ...]:
+        if scan is None:
+            return None, html.problem(GONE), *shown(None)
         try:
             opened = Scan.open(scan.path, item)
-        except (ImageError, OSError):
-            problem = html.problem("The upload is gone after some minutes. Drop the scan again for its other series.")
-            return None, problem, *shown(None)
+        except (ImageError, OSError) as error:
+            # The scan that is shown stays.
+            return gr.skip(), html.problem(str(error) if scan.uploaded else UPLOAD_GONE), *shown(scan)
         looked_at = opened.examination()
         return looked_at, show(looked_at, *settings), *shown(opened)
 
-    def turn(scan: Scan, plane: str, *settings: Any) -> tuple[Any, ...]:
+    def turn(scan: Scan | None, plane: str, *settings: Any) -> tuple[Any, ...]:
+        if scan is None:
+            return None, gr.skip(), gr.skip(), None, html.problem(GONE)
         turned = replace(scan, plane=plane, index=scan.volume.count(plane) // 2)
         looked_at = turned.examination()
-        gone = gr.update(value="", visible=False)
-        return turned, _position(turned), gone, looked_at, show(looked_at, *settings)
+        return turned, _position(turned), _no_strip(), looked_at, show(looked_at, *settings)
 
-    def move(scan: Scan, position: int, centre: float, width: float, *settings: Any) -> tuple[Any, ...]:
-        window = None if scan.volume.colour else Window(centre, width)
+    def move(scan: Scan | None, position: int, centre: float, width: float, *settings: Any) -> tuple[Any, ...]:
+        if scan is None:
+            return None, None, html.problem(GONE)
+        # The file's own function from value to grey stays.
+        window = replace(scan.window or scan.volume.default_window, centre=centre, width=width)
+        window = None if scan.volume.colour else window
         moved = replace(scan, index=int(position) - 1, window=window)
         looked_at = moved.examination()
         return moved, looked_at, show(looked_at, *settings)
 
-    def jump(scan: Scan, pressed: str, *settings: Any) -> tuple[Any, ...]:
+    def jump(scan: Scan | None, pressed: str, *settings: Any) -> tuple[Any, ...]:
+        if scan is None:
+            return None, gr.skip(), None, html.problem(GONE)
         position = int(html.picked(pressed))
         jumped = replace(scan, index=position - 1)
         looked_at = jumped.examination()
         return jumped, position, looked_at, show(looked_at, *settings)
 
-    def run(scan: Scan, models: list[str]) -> Iterator[Any]:
+    def run(scan: Scan | None, models: list[str]) -> Iterator[Any]:
+        if scan is None:
+            yield gr.update(value=html.problem(GONE), visible=True)
+            return
         if not models:
             yield gr.update(value=html.problem("No model is chosen. Tick at least one under Models."), visible=True)
             return
@@ -177,7 +200,7 @@ def listen(
             for finding in sweep(scan.volume, scan.plane, scan.window, models):
                 findings.append(finding)
                 if len(findings) % 8 == 0 or len(findings) == count:
-                    yield gr.update(value=_strip(findings, count), visible=True)
+                    yield gr.update(value=strip(findings, count), visible=True)
         except CheckpointError as error:
             yield gr.update(value=html.problem(str(error)), visible=True)
 
@@ -192,7 +215,16 @@ def listen(
         **last,
     )
     c.pick.change(jump, [c.scan, c.pick, *settings], [c.scan, c.position, examination, answer], **last)
-    c.run.click(run, [c.scan, settings[0]], c.strip, **hidden)
+    running = c.run.click(run, [c.scan, settings[0]], c.strip, **hidden | QUEUE)
+    # What is left of a run about another plane, series or window is no longer wanted.
+    private = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    gr.on([c.item.input, c.plane.input], None, cancels=[running], **private)
+    gr.on([c.centre.input, c.width.input], _no_strip, None, c.strip, cancels=[running], **private)
+    return running
+
+
+def _no_strip() -> Any:
+    return gr.update(value="", visible=False)
 
 
 def _position(scan: Scan) -> Any:
@@ -200,7 +232,7 @@ def _position(scan: Scan) -> Any:
     return gr.update(minimum=1, maximum=max(2, count), value=scan.index + 1, visible=count > 1)
 
 
-def _strip(findings: list[Finding], count: int) -> str:
+def strip(findings: list[Finding], count: int) -> str:
     """A bar per slice, as high as a tumour is probable, and the most suspicious slices to press."""
     bars = "".join(_bar(finding) for finding in findings)
     waiting = f'<i style="flex:{count - len(findings)}"></i>' if len(findings) < count else ""
@@ -212,6 +244,11 @@ def _strip(findings: list[Finding], count: int) -> str:
             for f in most_suspicious(findings)
         )
         words = f"Most suspicious first: {buttons}" if buttons else "No slice is suspicious."
+        refused = sum(finding.consensus.refused for finding in findings)
+        if refused == count:
+            words = "None of these slices was answered: the models take none for a brain MRI slice."
+        elif refused:
+            words += f" {refused} of {count} slices were not answered."
     return (
         f'<div class="strip" role="group" aria-label="Probability of a tumour along the scan">{bars}{waiting}</div>'
         f'<p class="suspicious">{words}</p>'
@@ -232,4 +269,4 @@ def _text(finding: Finding) -> str:
     if found.refused:
         return "no brain slice"
     verdict = DISPLAY_TEXT.get(found.verdict, f"perhaps {DISPLAY_TEXT[found.leading].lower()}")
-    return f"{verdict}, tumour {100 * finding.suspicion:.0f} %"
+    return f"{verdict}, tumour {html.percent(finding.suspicion)}"
