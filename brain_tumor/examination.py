@@ -23,12 +23,14 @@ class Examination:
         name: what the slice is called, without its path.
         image: RGB, at most about `MAX_PIXELS` large.
         caution: what makes the models less believable on it, sentences, or None: `Volume.hint`.
+        shown_by: the settings by which a page showed it last: models, class to explain, method.
     """
 
     def __init__(self, image: Image.Image, name: str, caution: str | None = None):
         self.name = name
         self.caution = caution
         self.image = _reduced(image)
+        self.shown_by: tuple[list[str], str, str] | None = None
         self._readings: dict[str, Reading] = {}
 
     def answers(

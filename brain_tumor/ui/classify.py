@@ -102,14 +102,19 @@ def build() -> First:
     settings = [chosen, target, method]
     hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
     # trigger_mode: a slice that comes while another is answered is answered too, not dropped.
-    upload.upload(
-        _open,
-        [upload, *settings],
-        [upload, examination, answer, *scan.outputs],
-        trigger_mode="multiple",
-        **hidden,
-    )
-    example.change(_open_example, [example, *settings], [examination, answer, *scan.outputs], **hidden)
+    opened = [
+        upload.upload(
+            _open,
+            [upload, *settings],
+            [upload, examination, answer, *scan.outputs],
+            trigger_mode="multiple",
+            **hidden,
+        ),
+        example.change(_open_example, [example, *settings], [examination, answer, *scan.outputs], **hidden),
+    ]
+    for event in opened:
+        # The settings may have been changed while the slice was on its way.
+        event.then(_catch_up, [examination, *settings], answer, **hidden | {"show_progress": "hidden"})
     # trigger_mode: while an answer is drawn, only the last of several changes counts.
     gr.on(
         [chosen.change, target.change, method.change],
@@ -170,9 +175,16 @@ def _open_example(pressed: str, models: list[str], target: str, method: str) -> 
     return examination, show(examination, models, target, method), *viewer.shown(None)
 
 
+def _catch_up(examination: Examination | None, models: list[str], target: str, method: str) -> Any:
+    if examination is None or examination.shown_by == (models, target, method):
+        return gr.skip()
+    return show(examination, models, target, method)
+
+
 def show(examination: Examination | None, models: list[str], target: str, method: str) -> str:
     if examination is None:
         return html.waiting()
+    examination.shown_by = (models, target, method)
     if not models:
         return html.problem("No model is chosen. Tick at least one under Models.")
     try:

@@ -215,6 +215,12 @@ def test_method_changes_how_it_is_explained(page, slices):
         expect(page.cards.locator("figcaption")).to_have_text([starts] * len(OFFERED))
 
 
+def test_a_setting_that_is_changed_while_the_slice_is_answered_counts(page, slices):
+    page.tab.locator("#slice-upload input[type=file]").set_input_files(slices[0])
+    page.choose_target(DISPLAY_TEXT["pituitary"])
+    expect(page.cards.locator("figcaption b")).to_have_text([DISPLAY_TEXT["pituitary"]] * len(OFFERED))
+
+
 def test_settings_hold_for_the_next_slice(page, slices):
     page.choose_target(DISPLAY_TEXT["pituitary"])
     page.show(slices[0])
