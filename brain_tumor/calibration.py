@@ -1,7 +1,7 @@
 """How often a score was right on patients whom the network had not seen, and which classes cannot be ruled out.
 
 Everything here is read from `calibration.json` beside a checkpoint. It is fitted on out-of-fold predictions: five
-networks trained like the checkpoint, each asked about the fifth of the patients that it was not trained on.
+networks of the same kind, trained more briefly, each asked about the fifth of the patients that it was not trained on.
 """
 
 from __future__ import annotations

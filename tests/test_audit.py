@@ -403,12 +403,15 @@ def test_report_refers_to_images_and_holds_none(found, root, tmp_path):
 def test_command_writes_the_report_and_installs_groups_only_if_all_data_sets_are_there(
     root, tmp_path, monkeypatch, capsys
 ):
-    target = tmp_path / "installed.csv"
+    target, patients = tmp_path / "installed.csv", tmp_path / "patients.csv"
     monkeypatch.setattr("training.audit.GROUPS_FILE", target)
+    monkeypatch.setattr("training.__main__.CLUSTERS_FILE", patients)
     out = tmp_path / "out"
     assert main(["audit", "--data", str(root), "--out", str(out), "--install"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert set(printed) == {*map(str, out.iterdir()), str(target)}
+    assert set(printed) == {*map(str, out.iterdir()), str(target), str(patients)}
+    with open(patients, newline="") as file:
+        assert {Path(row["image"]).stem for row in csv.DictReader(file)} == set("12345")
     assert names(read_groups(target)) == set("abcdefghij")
     target.unlink()
     assert main(["audit", "--data", str(root / KAGGLE.folder), "--out", str(out), "--install"]) == 2

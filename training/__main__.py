@@ -19,7 +19,8 @@ from training.download import fetch, overview
 from training.engine import TrainingError
 from training.evaluation import describe, evaluate, measure, read_predictions, systems_with_weights
 from training.initialisation import InitialisationError
-from training.outoffold import fold_checkpoints, predict_folds
+from training.outoffold import CLUSTERS_FILE, fold_checkpoints, predict_folds
+from training.patients import write_clusters
 from training.protocols import FOLDS, PATIENTWISE, PROTOCOLS
 from training.publish import PublishError, model_uploads, send, space_upload
 from training.recipes import RECIPES
@@ -162,6 +163,8 @@ def _audit(arguments: argparse.Namespace) -> int:
         print(path)
     if arguments.install:
         print(audit.install(found))
+        write_clusters(root, CLUSTERS_FILE)
+        print(CLUSTERS_FILE)
     return 0
 
 
