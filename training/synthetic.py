@@ -224,7 +224,7 @@ EXAMPLES = (
     Design("notumor", "axial, ventricles", "T2", seed=1, scan=0),
     Design("notumor", "axial, vertex", "FLAIR", seed=0, scan=0),
     Design("notumor", "axial, ventricles", "FLAIR", seed=1, scan=0),
-    Design("pituitary", "sagittal", CONTRAST_AGENT, seed=0, scan=0),
+    Design("pituitary", "sagittal", CONTRAST_AGENT, seed=4, scan=5),
     Design("pituitary", "coronal", CONTRAST_AGENT, seed=0, scan=5),
     Design("pituitary", "axial, orbits", CONTRAST_AGENT, seed=0, scan=7),
     Design("pituitary", "sagittal", CONTRAST_AGENT, seed=1, scan=7),
