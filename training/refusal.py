@@ -200,7 +200,8 @@ def _sets(root: Path, effort: Effort) -> Iterator[tuple[str, Iterable[tuple[str,
         stock = Stock([image for _, image in _slices(sources[role][:60], root)], negatives.photographs(role))
         yield f"{role} kinds", negatives.draw(role, each, stock)
     yield KAGGLE.name, _slices(parts.test, root)
-    yield CLEAN, _slices(clean_test(root), root)
+    if clean := clean_test(root):
+        yield CLEAN, _slices(clean, root)
     yield "uses", _in_every_use(sources["test"], root, effort.uses)
     for dataset, part in ((FIGSHARE, "images"), (ROBOFLOW, "train")):
         try:
