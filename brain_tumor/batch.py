@@ -19,7 +19,7 @@ from typing import Any
 
 from brain_tumor import dicom, nifti
 from brain_tumor.examination import Examination, consensus_of
-from brain_tumor.explanation import DEFAULT_CAM, explain_reading
+from brain_tumor.explanation import COMPARED_CAM, explain_reading
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
 from brain_tumor.labels import CLASS_NAMES
@@ -142,7 +142,7 @@ def _answered(batch: Sequence[_Slice], classifiers: Sequence[Classifier]) -> Ite
             continue
         # The heatmaps of one slice at a time: whether they overlap is part of the verdict, and they are large.
         explanations = [
-            explain_reading(classifier, reading, one.examined.image.size, method=DEFAULT_CAM)
+            explain_reading(classifier, reading, one.examined.image.size, method=COMPARED_CAM)
             for classifier, reading in zip(classifiers, next(by_slice), strict=True)
         ]
         predictions = tuple(explanation.prediction for explanation in explanations)

@@ -56,6 +56,8 @@ CAMS = {method.name: method for method in _METHODS if method.cls}
 DEFAULT_METHOD = _METHODS[0].name
 DEFAULT_CAM = "layercam"
 """The one whose hottest place lies in the tumour as often as any and that is as faithful (`docs/trust.md`)."""
+COMPARED_CAM = "gradcam"
+"""The one by which models are compared. Maps of LayerCAM share two fifths of their mass or more whatever they show."""
 BRIGHT = 0.5
 """A place of which a network is so sure, or surer, is drawn as bright as can be."""
 NOWHERE = 0.1
@@ -78,7 +80,7 @@ class Explanation:
         heatmap: float32 (H, W) in [0, 1] at the size of the slice. That of a class-activation method has the maximum 1;
             that of "location" says how much the tumour is taken to cover a place.
         found: False where nothing speaks for the class, or no tumour is seen; the heatmap is then all 0.
-        evidence: float32 (H, W) in [0, 1], what spoke for the predicted class by `DEFAULT_CAM`, whatever is shown: by
+        evidence: float32 (H, W) in [0, 1], what spoke for the predicted class by `COMPARED_CAM`, whatever is shown: by
             it models are compared, or the verdict would change with the map that is looked at.
         support: how often maps of the tumour's place that were as sure were right, where that has been measured.
     """
@@ -129,7 +131,7 @@ def explain_reading(
     """
     predicted = reading.prediction.predicted_class
     asked, target_class = target_class, target_class or predicted
-    evidence = _evidence(classifier, reading, size, predicted, DEFAULT_CAM)
+    evidence = _evidence(classifier, reading, size, predicted, COMPARED_CAM)
     if get_method(method).cls is None:
         if reading.location is not None and not asked:
             heatmap = _enlarged(reading.location[0], size)
@@ -138,7 +140,7 @@ def explain_reading(
             shown = heatmap if found else np.zeros_like(heatmap)
             return Explanation(reading.prediction, target_class, method, shown, found, evidence, support)
         method = DEFAULT_CAM
-    same = (target_class, method) == (predicted, DEFAULT_CAM)
+    same = (target_class, method) == (predicted, COMPARED_CAM)
     heatmap = evidence if same else _evidence(classifier, reading, size, target_class, method)
     return Explanation(reading.prediction, target_class, method, heatmap, bool(heatmap.any()), evidence)
 

@@ -14,7 +14,7 @@ from brain_tumor import examples
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import find_checkpoint
 from brain_tumor.examination import Examination
-from brain_tumor.explanation import DEFAULT_CAM, overlap
+from brain_tumor.explanation import COMPARED_CAM, overlap
 from brain_tumor.images import read_image
 from training.data import FIGSHARE, DataError, Record
 from training.overlaps import measure, read, write
@@ -48,7 +48,7 @@ def test_overlaps_are_those_of_the_page_where_models_agree(folds, tmp_path):
     expected = {}
     for record in folds:
         image = Image.open(tmp_path / FIGSHARE.folder / record.image)
-        answers = Examination(image.convert("RGB"), record.image).answers(SYSTEMS, method=DEFAULT_CAM)
+        answers = Examination(image.convert("RGB"), record.image).answers(SYSTEMS, method=COMPARED_CAM)
         if len({answer.target_class for answer in answers}) == 1:
             expected[record.image] = overlap([answer.heatmap for answer in answers])
     assert found.by_image() == pytest.approx(expected, abs=1e-3)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brain_tumor.checkpoints import Checkpoint, weights_folder
-from brain_tumor.explanation import DEFAULT_CAM, explain_reading, overlap
+from brain_tumor.explanation import COMPARED_CAM, explain_reading, overlap
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier
 from training.data import FIGSHARE, DataError, Record, folder_of
@@ -81,7 +81,7 @@ def _compared(networks: Sequence[Classifier], records: Sequence[Record], root: P
         if len(answers) > 1:
             continue
         explained = [
-            explain_reading(network, reading, image.size, None, DEFAULT_CAM)
+            explain_reading(network, reading, image.size, None, COMPARED_CAM)
             for network, reading in zip(networks, readings, strict=True)
         ]
         rows.append(Overlap(record.image, *answers, overlap([one.heatmap for one in explained])))
