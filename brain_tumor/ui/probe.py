@@ -164,7 +164,8 @@ def build(first: First) -> None:
     )
     undo.click(partial(_undo, show), [session, *settings], everything, trigger_mode="multiple", **hidden)
     reset.click(partial(_reset, show), [session, *settings], [*everything, swept, *found], **hidden)
-    sweeping = sweep.click(_sweep, [session, *settings], swept, **hidden)
+    # trigger_mode: to gradio, an event that was cancelled is still under way.
+    sweeping = sweep.click(_sweep, [session, *settings], swept, trigger_mode="multiple", **hidden)
     # What is left of it would be about the slice before.
     gr.on([source.input, reset.click], None, cancels=[sweeping], queue=False, api_visibility="private")
     for control in controls:

@@ -215,7 +215,8 @@ def listen(
         **last,
     )
     c.pick.change(jump, [c.scan, c.pick, *settings], [c.scan, c.position, examination, answer], **last)
-    running = c.run.click(run, [c.scan, settings[0]], c.strip, **hidden | QUEUE)
+    # trigger_mode: to gradio, an event that was cancelled is still under way.
+    running = c.run.click(run, [c.scan, settings[0]], c.strip, trigger_mode="multiple", **hidden | QUEUE)
     # What is left of a run about another plane, series or window is no longer wanted.
     private = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     gr.on([c.item.input, c.plane.input], None, cancels=[running], **private)

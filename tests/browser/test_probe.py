@@ -114,6 +114,17 @@ def test_the_smallest_flip_is_told_and_shown(probe):
         expect(probe.after).to_contain_text("Nothing changed yet")
 
 
+def test_the_table_of_every_change_ends_with_reset_and_can_be_had_again(probe):
+    probe.open()
+    rows = probe.tab.locator("#probe-swept tbody tr")
+    probe.tab.locator("#probe-sweep").click()
+    expect(rows.first).to_be_visible()
+    probe.tab.locator("#probe-reset").click()
+    expect(rows).to_have_count(0)
+    probe.tab.locator("#probe-sweep").click()
+    expect(rows.first).to_be_visible()
+
+
 def test_the_slice_of_the_first_tab_is_the_one_that_is_tried(probe, tmp_path):
     mri_slice(3, size=300).save(tmp_path / "mine.png")
     probe.tab.set_input_files("#slice-upload input[type=file]", tmp_path / "mine.png")

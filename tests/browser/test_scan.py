@@ -50,6 +50,32 @@ def test_a_scan_is_walked_through_and_answered_along_its_slices(tab: Page, app_u
     assert "Doe^Jane" not in tab.content()
 
 
+def test_a_run_ends_with_the_plane_that_it_was_about(tab: Page, app_url, scan):
+    tab.goto(app_url)
+    tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
+    tab.set_input_files("#slice-upload input[type=file]", scan)
+    name, bars = tab.locator("#answer .banner .name"), tab.locator("#scan-strip .strip button")
+    tab.locator("#scan-plane").get_by_label("coronal").check()
+    expect(name).to_have_text(re.compile("coronal slice 49 of 96"))
+    tab.locator("#scan-run").click()
+    expect(bars.first).to_be_visible()
+    tab.locator("#scan-plane").get_by_label("axial").check()
+    expect(name).to_have_text("axial slice 10 of 18")
+    expect(bars).to_have_count(0)
+    # Nor does it hold up the next one.
+    tab.locator("#scan-run").click()
+    expect(bars).to_have_count(18)
+    expect(tab.locator("#scan-strip .suspicious")).not_to_contain_text("of 18 slices")
+
+
+def test_what_is_no_mri_is_said_above_the_answer(tab: Page, app_url, tmp_path):
+    path = next(save(series(head()[:, :, 20:21], Modality="CT"), tmp_path / "ct").iterdir())
+    tab.goto(app_url)
+    tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
+    tab.set_input_files("#slice-upload input[type=file]", path)
+    expect(tab.locator("#answer .banner .caution")).to_contain_text("This is a CT scan")
+
+
 def drop(tab: Page, paths: list[Path], on: str) -> None:
     """As a file manager does it: all at once."""
     contents = [[path.name, base64.b64encode(path.read_bytes()).decode()] for path in paths]
