@@ -55,9 +55,9 @@ CAMS = {method.name: method for method in _METHODS if method.cls}
 """Those that explain a class, and that every network has."""
 DEFAULT_METHOD = _METHODS[0].name
 DEFAULT_CAM = "layercam"
-"""The one whose hottest place lies in the tumour as often as any and that is as faithful (`docs/trust.md`)."""
+"""Among those whose hottest place lies in the tumour most often, and the more faithful ones (`docs/trust.md`)."""
 COMPARED_CAM = "gradcam"
-"""The one by which models are compared. Maps of LayerCAM share two fifths of their mass or more whatever they show."""
+"""The one by which models are compared: LayerCAM's maps are too wide to tell two places apart."""
 BRIGHT = 0.5
 """A place of which a network is so sure, or surer, is drawn as bright as can be."""
 NOWHERE = 0.1

@@ -234,7 +234,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "boxes": _BOXES,
     "boxes_twice": replace(
-        # Eighteen epochs leave one training slice in ten wrong: the network grows a second time, from 160 px.
+        # Eighteen epochs of so few images are few: the network grows a second time, from 160 px.
         _BOXES,
         phases=(*_BOXES.phases, Phase("again", 14, head_lr=1e-3, backbone_lr=1e-3)),
         resolutions=(*_BOXES.resolutions, (18, 160), (30, 224)),
