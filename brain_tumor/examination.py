@@ -57,7 +57,7 @@ def consensus_of(explanations: Sequence[Explanation], caution: str | None = None
     """What the models' answers come to, and whether what spoke for an answer that they share is in the same place."""
     predictions = [explanation.prediction for explanation in explanations]
     agree = len(predictions) > 1 and len({prediction.predicted_class for prediction in predictions}) == 1
-    found = consensus(predictions, overlap([one.evidence for one in explanations]) if agree else None)
+    found = consensus(predictions, overlap([one.evidence() for one in explanations]) if agree else None)
     return replace(found, caution=caution)
 
 

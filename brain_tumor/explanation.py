@@ -8,8 +8,9 @@ tail, whose Identity carries the hooks. The maps are the same, and cost a pass t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 
 import matplotlib
@@ -57,7 +58,7 @@ DEFAULT_METHOD = _METHODS[0].name
 DEFAULT_CAM = "layercam"
 """Among those whose hottest place lies in the tumour most often, and the more faithful ones (`docs/trust.md`)."""
 COMPARED_CAM = "gradcam"
-"""The one by which models are compared: LayerCAM's maps are too wide to tell two places apart."""
+"""The one by which models are compared; what its overlap is worth is in `docs/trust.md`."""
 BRIGHT = 0.5
 """A place of which a network is so sure, or surer, is drawn as bright as can be."""
 NOWHERE = 0.1
@@ -80,8 +81,8 @@ class Explanation:
         heatmap: float32 (H, W) in [0, 1] at the size of the slice. That of a class-activation method has the maximum 1;
             that of "location" says how much the tumour is taken to cover a place.
         found: False where nothing speaks for the class, or no tumour is seen; the heatmap is then all 0.
-        evidence: float32 (H, W) in [0, 1], what spoke for the predicted class by `COMPARED_CAM`, whatever is shown: by
-            it models are compared, or the verdict would change with the map that is looked at.
+        evidence: computes the map by which models are compared, float32 (H, W) in [0, 1]: what spoke for the predicted
+            class by `COMPARED_CAM`, whatever is shown, or the verdict would change with the map that is looked at.
         support: how often maps of the tumour's place that were as sure were right, where that has been measured.
     """
 
@@ -90,7 +91,7 @@ class Explanation:
     method: str
     heatmap: np.ndarray
     found: bool
-    evidence: np.ndarray
+    evidence: Callable[[], np.ndarray] = field(repr=False)
     support: Bin | None = None
 
     @property
@@ -131,7 +132,7 @@ def explain_reading(
     """
     predicted = reading.prediction.predicted_class
     asked, target_class = target_class, target_class or predicted
-    evidence = _evidence(classifier, reading, size, predicted, COMPARED_CAM)
+    evidence = partial(_evidence, classifier, reading, size, predicted, COMPARED_CAM)
     if get_method(method).cls is None:
         if reading.location is not None and not asked:
             heatmap = _enlarged(reading.location[0], size)
@@ -140,8 +141,9 @@ def explain_reading(
             shown = heatmap if found else np.zeros_like(heatmap)
             return Explanation(reading.prediction, target_class, method, shown, found, evidence, support)
         method = DEFAULT_CAM
-    same = (target_class, method) == (predicted, COMPARED_CAM)
-    heatmap = evidence if same else _evidence(classifier, reading, size, target_class, method)
+    heatmap = _evidence(classifier, reading, size, target_class, method)
+    if (target_class, method) == (predicted, COMPARED_CAM):
+        return Explanation(reading.prediction, target_class, method, heatmap, bool(heatmap.any()), lambda: heatmap)
     return Explanation(reading.prediction, target_class, method, heatmap, bool(heatmap.any()), evidence)
 
 

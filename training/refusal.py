@@ -188,7 +188,7 @@ def _sets(root: Path, effort: Effort) -> Iterator[tuple[str, Iterable[tuple[str,
 
     rng = np.random.default_rng(0)
     training = _shuffled([record for record in parts.train if not apart(record)], rng)
-    # Validation images go first: most recipes do not train on them.
+    # Validation images go first: recipes that validate do not train on them.
     chosen = _shuffled([r for r in parts.val if apart(r)], rng) + _shuffled([r for r in parts.train if apart(r)], rng)
     chosen = chosen[: effort.apart]
     yield "slices", _slices(training[: effort.slices], root)
