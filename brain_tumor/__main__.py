@@ -128,11 +128,12 @@ class _Reader:
 
     def _scan(self, path: str) -> Examination:
         volume = read_volume(path)
-        plane, count = volume.planes[0], volume.count(volume.planes[0])
-        said = [f"slice {count // 2 + 1} of {count} ({plane}) is answered."] if count > 1 else []
+        plane, index = volume.middle
+        count = volume.count(plane)
+        said = [f"slice {index + 1} of {count} ({plane}) is answered."] if count > 1 else []
         for sentence in (*said, *filter(None, [volume.hint])):
             print(f"{path}: {sentence}", file=sys.stderr, flush=True)
-        return Examination(volume.slice(plane, count // 2), path, volume.hint)
+        return Examination(volume.slice(plane, index), path, volume.hint)
 
     def _files(self, paths: Sequence[str]) -> Iterator[str]:
         for path in paths:

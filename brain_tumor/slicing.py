@@ -91,6 +91,11 @@ class Volume:
         """Slices in a plane; ValueError names those there are."""
         return self.voxels.shape[self._axis(plane)]
 
+    @property
+    def middle(self) -> tuple[str, int]:
+        """The plane that was scanned, and its middle slice: what a volume is opened with."""
+        return self.planes[0], self.count(self.planes[0]) // 2
+
     def slice(self, plane: str, index: int, window: Window | None = None) -> Image.Image:
         """One slice as on a radiologist's screen, with square pixels.
 

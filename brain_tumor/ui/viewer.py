@@ -51,8 +51,7 @@ class Scan:
     def open(cls, path: Source, item: int = 0) -> Scan:
         """The middle slice of the plane that was scanned; ImageError as `read_volume`."""
         volume = read_volume(path, item)
-        plane = volume.planes[0]
-        return cls(volume, path, plane, volume.count(plane) // 2)
+        return cls(volume, path, *volume.middle)
 
     def examination(self) -> Examination:
         """The slice, under a name that says nothing about the patient."""
