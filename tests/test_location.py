@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from brain_tumor.registry import MODELS, build_model, get_spec
 from training.augmentation import Augmentation, augment, draw
 from training.location import WithLocation, coverage, location_losses
 
+ROOT = Path(__file__).resolve().parents[1]
 IDENTITY = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
 
 
@@ -85,6 +88,25 @@ def beside(folder: Path, weight: torch.Tensor, bias: float, **changes: str) -> C
 
 def classifier(checkpoint: Checkpoint) -> Classifier:
     return Classifier(get_spec(SYSTEM), checkpoint, load_network(checkpoint, get_spec(SYSTEM)))
+
+
+_TWO_THREADS = """
+import torch
+from torch import nn
+from training.location import WithLocation
+
+torch.set_num_threads(2)
+learner = WithLocation(nn.Sequential(nn.Conv2d(3, 3072, 1), nn.Flatten()), ("0",), 6)
+for _ in range(40):
+    with torch.autocast("cpu", torch.bfloat16):
+        _, located = learner(torch.rand(32, 3, 6, 6).contiguous(memory_format=torch.channels_last))
+    located.square().mean().backward()
+"""
+
+
+def test_learning_the_place_on_several_threads_leaves_memory_whole():
+    ended = subprocess.run([sys.executable, "-c", _TWO_THREADS], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("system", MODELS)

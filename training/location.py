@@ -47,7 +47,10 @@ class WithLocation(nn.Module):
         """Slices (N, 3, H, W) -> class logits (N, 4), location logits (N, h, w)."""
         logits = self.network(inputs)
         together = joined([self._maps.pop(name) for name in self.stages])
-        return logits, self.location(together)[:, 0].float()
+        # A 1x1 convolution is a product of matrices; as a convolution of thousands of channels to one in bf16, its
+        # backward pass on several CPU threads writes past its memory (torch 2.15, oneDNN).
+        weight, bias = self.location.weight.flatten(1), self.location.bias
+        return logits, F.linear(together.permute(0, 2, 3, 1), weight, bias)[..., 0].float()
 
 
 def coverage(boxes: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:

@@ -116,14 +116,15 @@ def build() -> First:
         # The settings may have been changed while the slice was on its way.
         event.then(_catch_up, [examination, *settings], answer, **hidden | {"show_progress": "hidden"})
     # trigger_mode: while an answer is drawn, only the last of several changes counts.
+    answered = gr.State(None, time_to_live=SESSION_SECONDS)
     gr.on(
         [chosen.change, target.change, method.change],
-        show,
+        _show_again,
         [examination, *settings],
-        answer,
+        [answer, answered],
         trigger_mode="always_last",
         **hidden,
-    )
+    ).then(_overtaken, [answered, examination, *settings], answer, **hidden | {"show_progress": "hidden"})
     sweeping = viewer.listen(scan, examination, settings, answer, show, hidden)
     gr.on([upload.upload, example.change], None, cancels=[sweeping], queue=False, api_visibility="private")
     reports.listen(report, examination, settings, explained, hidden)
@@ -179,6 +180,15 @@ def _catch_up(examination: Examination | None, models: list[str], target: str, m
     if examination is None or examination.shown_by == (models, target, method):
         return gr.skip()
     return show(examination, models, target, method)
+
+
+def _show_again(examination: Examination | None, *settings: Any) -> tuple[str, Examination | None]:
+    return show(examination, *settings), examination
+
+
+def _overtaken(answered: Examination | None, examination: Examination | None, *settings: Any) -> Any:
+    """A slice that came while the one before was answered anew may have been answered first, and covered."""
+    return gr.skip() if answered is examination else show(examination, *settings)
 
 
 def show(examination: Examination | None, models: list[str], target: str, method: str) -> str:

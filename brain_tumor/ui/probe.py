@@ -170,9 +170,11 @@ def build(first: First) -> None:
     gr.on([source.input, reset.click], None, cancels=[sweeping], queue=False, api_visibility="private")
     for control in controls:
         if control.find is not None:
-            control.find.click(
-                partial(_find, show, control.disturbance.name),
-                [session, *settings],
+            # In two steps, as another slice may be chosen during the search.
+            search = gr.State(None, time_to_live=SESSION_SECONDS)
+            control.find.click(partial(_search, control.disturbance.name), [session, *settings], search, **hidden).then(
+                partial(_show_found, show, control.disturbance.name, len(everything)),
+                [search, session, *settings],
                 [*everything, control.found],
                 **hidden,
             )
@@ -281,17 +283,40 @@ def _show(controls: Sequence[Control], session: Session | None, *settings, moved
     return (session, _answer(session, *settings), canvas, *values)
 
 
-def _find(show: Callable, name: str, session: Session | None, *settings) -> tuple:
-    """Search one kind of change on the slice as it came, and show it at the first severity that flips an answer."""
+@dataclass(frozen=True, eq=False)
+class Search:
+    """The mildest changes of one kind that flip answers about a slice.
+
+    Attributes:
+        source: the slice as it came; None where there is none.
+        flips: one for each model that was asked.
+        problem: why nothing was searched, or "".
+    """
+
+    source: Examination | None
+    flips: Sequence[Flip] = ()
+    problem: str = ""
+
+
+def _search(name: str, session: Session | None, *settings) -> Search:
+    source = session and session.source
     try:
         before = _before(session, settings)
-        flips = first_flips(session.source.image, [e.prediction for e in before], name)
+        return Search(source, first_flips(source.image, [e.prediction for e in before], name))
     except (_Nothing, CheckpointError) as error:
-        return (*show(session, *settings), f'<p role="alert">{escape(str(error))}</p>')
-    flipping = [flip.severity for flip in flips if flip.severity is not None]
-    found = f'<p role="status">{_in_words(name, flips)}</p>'
+        return Search(source, problem=str(error))
+
+
+def _show_found(show: Callable, name: str, outputs: int, search: Search, session: Session | None, *settings) -> tuple:
+    """Show the slice at the first severity that flips an answer; nothing where another slice came meanwhile."""
+    if search.source is not (session and session.source):
+        return (*[gr.skip()] * outputs, gr.skip())
+    if search.problem:
+        return (*[gr.skip()] * outputs, f'<p role="alert">{escape(search.problem)}</p>')
+    found = f'<p role="status">{_in_words(name, search.flips)}</p>'
+    flipping = [flip.severity for flip in search.flips if flip.severity is not None]
     if not flipping:
-        return (*[gr.skip()] * len(show(None, *settings)), found)
+        return (*[gr.skip()] * outputs, found)
     nearest = min(flipping, key=lambda severity: abs(severity - mildest(name)))
     return (*show(session.after(session.history.then(changes_of([(name, nearest)]))), *settings), found)
 

@@ -221,6 +221,15 @@ def test_a_setting_that_is_changed_while_the_slice_is_answered_counts(page, slic
     expect(page.cards.locator("figcaption b")).to_have_text([DISPLAY_TEXT["pituitary"]] * len(OFFERED))
 
 
+def test_a_slice_that_comes_while_a_setting_is_followed_is_the_one_that_is_shown(page, slices):
+    page.show(slices[0])
+    page.choose_target(DISPLAY_TEXT["pituitary"])
+    page.paste(slices[1])
+    page.shows(slices[1])
+    expect(page.cards.locator("figcaption b")).to_have_text([DISPLAY_TEXT["pituitary"]] * len(OFFERED))
+    expect(page.banner.locator(".name")).to_have_text(slices[1].name)
+
+
 def test_settings_hold_for_the_next_slice(page, slices):
     page.choose_target(DISPLAY_TEXT["pituitary"])
     page.show(slices[0])

@@ -114,6 +114,22 @@ def test_the_smallest_flip_is_told_and_shown(probe):
         expect(probe.after).to_contain_text("Nothing changed yet")
 
 
+def test_a_search_does_not_bring_back_the_slice_before(probe):
+    probe.open()
+    picture = probe.tab.locator("#probe-canvas img")
+    before = picture.get_attribute("src")
+    probe.tab.locator("#probe-brightness-find").click()
+    probe.tab.locator("#probe-source input").click()
+    probe.tab.get_by_role("option").last.click()
+    expect(picture).not_to_have_attribute("src", before)
+    after = picture.get_attribute("src")
+    # Searches wait in line: after this one the first has ended.
+    probe.tab.locator("#probe-gamma-find").click()
+    expect(probe.tab.locator("#probe-gamma-found p")).to_contain_text(OFFERED[0].title)
+    expect(probe.tab.locator("#probe-brightness-found")).to_have_text("")
+    expect(picture).to_have_attribute("src", after)
+
+
 def test_the_table_of_every_change_ends_with_reset_and_can_be_had_again(probe):
     probe.open()
     rows = probe.tab.locator("#probe-swept tbody tr")
