@@ -408,6 +408,7 @@ def test_exported_checkpoint_is_the_best_epoch_in_half_precision(data, tmp_path,
     assert config["recipe"]["batch_size"] == 17
     assert sum(config["data"]["train"].values()) == 51
     assert sum(config["data"]["val"].values()) == 9
+    assert config["hardware"].endswith(", fp32")
     assert config["git_commit"] == git_commit()
     run_folder = tmp_path / "runs" / "cnn_v1-shared-seed3"
     assert checkpoint == run_folder / "checkpoint"

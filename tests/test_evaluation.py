@@ -50,7 +50,7 @@ def make_checkpoint(folder: Path, root: Path) -> None:
     spec, recipe = get_spec(SYSTEM), RECIPES[SYSTEM]
     epoch = Epoch(0, recipe.phases[0].name, spec.preprocessing.size, 1e-3, 1e-3, 1.4, 0.25, 1.4, 0.25, 1.0, 10.0)
     progress = Progress(history=[epoch], best_epoch=0, seconds=90.0)
-    export(spec.build().state_dict(), progress, spec, SYSTEM, recipe, published(root), 0, "unknown", folder)
+    export(spec.build().state_dict(), progress, spec, SYSTEM, recipe, published(root), 0, "no", "unknown", folder)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def export(
     recipe: Recipe,
     split: Split,
     seed: int,
+    precision: str,
     commit: str,
     folder: Path,
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def export(
     Args:
         state: weights to keep, float32, as `engine.train` returns them; its location layer becomes
             location.safetensors.
+        precision: it was trained in, as `engine.train` takes it.
         commit: what `git_commit` said when the run was started.
 
     Raises:
@@ -77,7 +79,7 @@ def export(
         "best_epoch": progress.best_epoch + 1,
         "val_accuracy": best.val_accuracy if split.val else None,
         "seconds": round(progress.seconds),
-        "hardware": hardware(),
+        "hardware": hardware(precision),
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "git_commit": commit,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -101,11 +103,14 @@ def described(name: str, recipe: Recipe) -> dict[str, Any]:
     return {"name": name} | asdict(recipe) | {"schedule": repr(recipe.schedule)}
 
 
-def hardware() -> str:
-    """The device that trains, in words."""
+def hardware(precision: str) -> str:
+    """The device that trains, and how exactly it computes, in words."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"CPU, {torch.get_num_threads()} threads"
+        device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    else:
+        threads = torch.get_num_threads()
+        device = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device}, {'fp32' if precision == 'no' else precision}"
 
 
 def git_commit() -> str:

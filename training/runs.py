@@ -14,7 +14,7 @@ from accelerate.utils import parse_flag_from_env
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.registry import get_spec
 from training.data import load_samples
-from training.engine import TrainingError, train
+from training.engine import TrainingError, automatic_precision, train
 from training.export import described, export, git_commit
 from training.initialisation import initial_network
 from training.protocols import split_for, with_boxes
@@ -79,6 +79,7 @@ def train_system(
         log.info("%s is finished; delete it to train again.", folder)
         return checkpoint
     commit = git_commit()
+    precision = automatic_precision() if precision == "auto" else precision
     try:
         split = split_for(recipe.protocol, root, fold, recipe.validate)
     except ValueError as error:
@@ -99,7 +100,7 @@ def train_system(
     )
     # Of several processes one writes: batch norm's statistics, hence the sha256, are each process's own.
     if processes().is_main_process:
-        config = export(state, progress, spec, recipe_name, recipe, split, seed, commit, checkpoint)
+        config = export(state, progress, spec, recipe_name, recipe, split, seed, precision, commit, checkpoint)
         accuracy = config["val_accuracy"]
         reason = "the last one" if accuracy is None else f"validation accuracy {100 * accuracy:.2f} %"
         log.info("Kept epoch %d, %s: %s", config["best_epoch"], reason, checkpoint)
