@@ -31,13 +31,13 @@ def is_volume(source: Source) -> bool:
         return False
 
 
-def read_volume(source: Source, item: int = 0) -> Volume:
-    """Open an upload and decode one volume of it: first, the series with most slices.
+def read_volume(source: Source, item: int | None = None) -> Volume:
+    """Open an upload and decode one volume of it: of the series that can be decoded, the one with most slices.
 
     Args:
         source: a DICOM file (single or multi-frame), a NIfTI file (plain or gzipped), a zip archive or a folder of
             such, with whatever else is in it, or several paths.
-        item: which of `Volume.items`, if there is more than one: series of a study, volumes of a 4-D file.
+        item: which of `Volume.items` instead: series of a study, volumes of a 4-D file.
 
     Raises:
         ImageError: There is nothing to show, or it is damaged, compressed in a way that cannot be read, or larger
@@ -46,10 +46,16 @@ def read_volume(source: Source, item: int = 0) -> Volume:
     """
     with opened(source) as members:
         found = _candidates(members)
-        if not 0 <= item < len(found):
+        if item is not None and not 0 <= item < len(found):
             raise IndexError(f"There is no item {item}; they are numbered 0 to {len(found) - 1}.")
         items = tuple(f"{k}. {candidate.text}" for k, candidate in enumerate(found, 1))
-        return replace(found[item].load(), items=items, item=item)
+        refusals = []
+        for wanted in range(len(found)) if item is None else [item]:
+            try:
+                return replace(found[wanted].load(), items=items, item=wanted)
+            except ImageError as error:
+                refusals.append(error)
+        raise refusals[0]
 
 
 def _candidates(members: list[Member]) -> list[Candidate]:

@@ -21,6 +21,7 @@ from pydicom.data import get_testdata_file
 from pydicom.datadict import DicomDictionary
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 
 from brain_tumor import uploads
 from brain_tumor.images import ImageError
@@ -100,6 +101,21 @@ def test_zip_of_nifti_files_offers_each_the_best_first(tmp_path):
     np.testing.assert_array_equal(volume.voxels, HEAD // 2)
     assert volume.hint is None and len(volume.items) == 5
     assert volume.items[-1].endswith("a segmentation")
+
+
+def test_of_a_study_a_series_that_can_be_decoded_is_opened(tmp_path):
+    # MPEG2 is a film; there are 40 such slices, and 12 that can be read.
+    films, readable = scans.series(HEAD), scans.series(HEAD[:, :, :12])
+    for ds in films:
+        ds.file_meta.TransferSyntaxUID = uid.MPEG2MPML
+        ds.PixelData = encapsulate([bytes(64)])
+    members = {f"{k}": scans.encoded(ds) for k, ds in enumerate(films + readable)}
+    path = zipped(tmp_path / "study.zip", members)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.voxels, HEAD[:, :, :12])
+    assert (volume.item, len(volume.items)) == (1, 2)
+    with pytest.raises(ImageError, match="MPEG2"):
+        read_volume(path, 0)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Scan:
         return all(map(os.path.exists, paths))
 
     @classmethod
-    def open(cls, path: Source, item: int = 0) -> Scan:
+    def open(cls, path: Source, item: int | None = None) -> Scan:
         """The middle slice of the plane that was scanned; ImageError as `read_volume`."""
         volume = read_volume(path, item)
         return cls(volume, path, *volume.middle)
