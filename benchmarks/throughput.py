@@ -37,7 +37,7 @@ STUDY_A = "progressive_unfreezing"
 Batch = tuple[Tensor, Tensor]
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     transfer = [name for name, spec in MODELS.items() if spec.study_recipe == STUDY_A]
     parser.add_argument("--system", choices=transfer, default=transfer[0])
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--images", type=int, default=1024, help="how many images to read (default: 1024)")
     parser.add_argument("--seconds", type=float, default=20, help="of each way in each round (default: 20)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
 
     spec, root, recipe = get_spec(arguments.system), data_root(arguments.data), RECIPES[arguments.recipe]
     size = arguments.size or spec.preprocessing.size
@@ -75,7 +75,7 @@ def main() -> None:
         for name, source in ways.items():
             best[name] = max(best[name], _throughput(source, step, arguments.seconds, accelerator.device))
     step_of = f"{arguments.system}, {arguments.recipe}, {size} px, batch {recipe.batch_size}"
-    print(f"{step_of}, {accelerator.mixed_precision}, {hardware()}")
+    print(f"{step_of}, {hardware(accelerator.mixed_precision)}")
     for name, rate in best.items():
         print(f"{name:<14} {rate:8.0f} images/s   {rate / best['synthetic']:.2f} of synthetic")
 

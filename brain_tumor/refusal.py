@@ -32,7 +32,7 @@ GATE_FILE = "refusal.safetensors"
 
 # Pictures are judged at this size: what makes a head a head is still there, what compression does is gone.
 SIDE = 64
-# The limits leave room beyond anything found among 11,778 slices of three data sets and slices as users bring them:
+# The limits leave room beyond all but one of 11,778 slices of three data sets, and beyond slices as users bring them:
 # turned, cropped, padded, written on, compressed.
 SMALLEST_SIDE = 48
 LARGEST_ASPECT = 2.2

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from toy_data import write_kaggle
 
+from benchmarks import throughput
 from benchmarks.latency import REFERENCE, latencies, usable_cores
 from brain_tumor.registry import MODELS
+from training.engine import automatic_precision
+from training.export import hardware
+from training.recipes import RECIPES
 
 COMMITTED = Path(__file__).resolve().parent.parent / "docs" / "latency.json"
+
+
+@pytest.fixture
+def accelerate_anew() -> Iterator[None]:
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_training_is_timed_three_ways(tmp_path, monkeypatch, capsys, accelerate_anew):
+    monkeypatch.setitem(RECIPES, throughput.STUDY_A, replace(RECIPES[throughput.STUDY_A], batch_size=4))
+    write_kaggle(tmp_path)
+    throughput.main(["--data", str(tmp_path), "--images", "8", "--seconds", "0.1"])
+    device, *rates = capsys.readouterr().out.splitlines()
+    assert hardware(automatic_precision()) in device
+    assert [line[:14].strip() for line in rates] == ["this project", "synthetic", "study A"]
 
 
 @pytest.fixture(scope="module")

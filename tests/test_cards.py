@@ -157,6 +157,13 @@ def test_copies_of_training_images_are_left_out_of_a_second_number(repository):
     assert "On the other 2 (glioma) the accuracy is **50.00 %" in card
     row = next(line for line in results_table().splitlines() if MODELS[SYSTEM].title in line)
     assert "66.67 %" in row and "50.00 %" in row
+    assert CHOSEN_MARK not in row
+    path = repository / "weights" / SYSTEM / "config.json"
+    config = json.loads(path.read_text())
+    config["data"]["val"] = dict.fromkeys(CLASS_NAMES, 0) | {"glioma": 3}
+    path.write_text(json.dumps(config))
+    row = next(line for line in results_table().splitlines() if MODELS[SYSTEM].title in line)
+    assert f"n = 3 {CHOSEN_MARK}" in row and f"n = 2 {CHOSEN_MARK}" in row
 
 
 def test_a_checkpoint_without_predictions_gets_a_card_without_numbers(repository):

@@ -395,6 +395,13 @@ def data(tmp_path_factory) -> Path:
     return write_toy_data(tmp_path_factory.mktemp("data"))
 
 
+def test_a_run_goes_on_in_the_precision_that_it_was_started_in(tmp_path):
+    run(TOY, replace(SHARED, patience=None), tmp_path, precision="bf16")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(TrainingError, match="--precision bf16"):
+        run(TOY, replace(SHARED, patience=None), tmp_path, precision="no")
+
+
 def test_exported_checkpoint_is_the_best_epoch_in_half_precision(data, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(RECIPES, "shared", SHARED)
     checkpoint = train_system("cnn_v1", data, tmp_path / "runs", "shared", seed=3, precision="no")

@@ -171,6 +171,15 @@ def names(records: list[Record]) -> set[str]:
     return {record.image for record in records}
 
 
+def test_no_slice_is_judged_by_a_threshold_that_was_chosen_on_its_fold():
+    chosen = [("a", 1, 0.30), ("b", 1, 0.20), ("c", 2, 0.40), ("d", 3, 0.50), (4, None, 0.45)]
+    without = seen.thresholds_without(chosen)
+    half_a_bit = 0.5 / BITS
+    assert without.keys() == {"a", "b", "c", "d", 4}
+    assert without["a"] == without["b"] == pytest.approx(0.40 - half_a_bit)
+    assert [without[group] for group in ("c", "d", 4)] == pytest.approx([0.20 - half_a_bit] * 3)
+
+
 def test_copies_are_told_from_others_by_the_audit(root):
     train = [r for r in read_records(KAGGLE, root, "Training") if r.image.endswith("000.png")]
     copies, others = seen.split_copies(train, root)

@@ -534,9 +534,9 @@ slices of one patient are no near-duplicates, but no independent test either.
 ## What it costs
 
 {n:,} images took {found.seconds / 60:.1f} minutes on {torch.get_num_threads()} core(s), reading included. Reading and
-preparing grow with the number of images; the comparison with its square ({len(SYMMETRIES)} symmetries, 2 views,
+preparing grow with the number of images; the comparison with its square ({len(SYMMETRIES)} symmetries, 3 views,
 {THUMBNAIL * THUMBNAIL:,} multiplications for each of half of all pairs); verification with the number of pairs that
-look alike. 100,000 images are 80 trillion multiplications: an hour or two on one core, minutes on many. Memory grows
+look alike. 100,000 images are 120 trillion multiplications: an hour or two on one core, minutes on many. Memory grows
 with the number of images and of candidates only, about 45 kB an image (4.5 GB for 100,000), because correlations are
 held for {QUERIES:,} x {KEYS:,} pairs at a time.
 """

@@ -140,8 +140,9 @@ def results_table() -> str:
     note = (
         "Reported: by the study, on its own test images. Reproduced: by the study's own recipe on the same images, "
         "mean and standard deviation over seeds. Our checkpoints: with Wilson 95 % intervals. Without copies: on the "
-        "Kaggle test images that show no slice of Kaggle's Training, mirrored, turned or edited: closer to the truth, "
-        "though other slices of the same patients may be among the training images. "
+        "Kaggle test images that show no slice of Kaggle's Training, mirrored, turned or edited, and all of "
+        "which show a tumour: closer to the truth, though other slices of the same patients may be among the training "
+        "images. "
         f"{DASH}: not measured."
     )
     if any(CHOSEN_MARK in cell for row in rows for cell in row):
@@ -159,7 +160,7 @@ def _results_row(spec: ModelSpec) -> list[str]:
     measured = {result.protocol: _accuracy_cell(result) for result in results}
     row[0] = f"[{spec.title}]({weights_folder().name}/{spec.name}/{CARD_FILE})"
     row += [measured.get(protocol, DASH) for protocol in PROTOCOLS]
-    row.append(next((_measured(result.clean) for result in results if result.clean), DASH))
+    row.append(next((_measured(result.clean) + _mark(result) for result in results if result.clean), DASH))
     return [*row, _initialisation(config), parameters, f"{_minutes(config)}, {config['hardware']}"]
 
 
@@ -173,7 +174,11 @@ def _reproduced_cell(system: str) -> str:
 
 
 def _accuracy_cell(result: Result) -> str:
-    return _measured(result.metrics) + (f" {CHOSEN_MARK}" if result.chose_epoch else "")
+    return _measured(result.metrics) + _mark(result)
+
+
+def _mark(result: Result) -> str:
+    return f" {CHOSEN_MARK}" if result.chose_epoch else ""
 
 
 def _measured(metrics: Metrics) -> str:
@@ -317,22 +322,22 @@ def _patientwise_section(system: str) -> Iterator[str]:
 def _clean_sentence(result: Result) -> str:
     classes = [label.text.lower() for label in LABELS if result.clean.classes[label.name].support]
     copies = result.metrics.n - result.clean.n
+    accuracy = percent(result.clean.accuracy, result.clean.accuracy_interval)
     return (
         f"Of the {result.metrics.n:,} images of `{result.protocol}`, {copies:,} show a slice that is also among "
         f"Kaggle's Training images, mirrored, turned or edited. On the other {result.clean.n:,} ({', '.join(classes)}) "
-        f"the accuracy is **{percent(result.clean.accuracy, result.clean.accuracy_interval)}**: closer to the truth, "
-        "though other slices of the same patients may be among the training images."
+        f"the accuracy is **{accuracy}**{_mark(result)}: closer to "
+        "the truth, though other slices of the same patients may be among the training images."
     )
 
 
 def _result_row(result: Result) -> list[str]:
     metrics = result.metrics
-    mark = f" {CHOSEN_MARK}" if result.chose_epoch else ""
     return [
         f"`{result.protocol}`",
         f"{result.dataset.title}, {result.part}",
         f"{metrics.n:,}",
-        percent(metrics.accuracy, metrics.accuracy_interval) + mark,
+        percent(metrics.accuracy, metrics.accuracy_interval) + _mark(result),
         percent(metrics.macro_f1),
         decimal(metrics.macro_roc_auc),
         f"{metrics.loss:.4f}",

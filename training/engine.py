@@ -333,7 +333,13 @@ class _Run:
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
             temporary,
-            metadata={"progress": json.dumps(asdict(self.progress)), "recipe": repr(self.recipe)},
+            metadata={
+                "progress": json.dumps(asdict(self.progress)),
+                "recipe": repr(self.recipe),
+                "precision": self.accelerator.mixed_precision,
+                # How fp16 gradients are scaled; without it, resumed steps would be skipped until it is found anew.
+                "scaler": json.dumps(self.accelerator.scaler.state_dict() if self.accelerator.scaler else None),
+            },
         )
         os.replace(temporary, self.folder / STATE_FILE)
 
@@ -349,6 +355,15 @@ class _Run:
                     f"{self.folder} was started with another version of its recipe. Delete it to train anew, or take "
                     f"the recipe back to: {metadata['recipe']}"
                 )
+            precision = self.accelerator.mixed_precision
+            if metadata.get("precision", precision) != precision:
+                raise TrainingError(
+                    f"{self.folder} was started in {metadata['precision']}, and this would go on in {precision}: give "
+                    f"--precision {metadata['precision']}, or delete it to train anew."
+                )
+            scaler = json.loads(metadata.get("scaler", "null"))
+            if scaler and self.accelerator.scaler:
+                self.accelerator.scaler.load_state_dict(scaler)
             progress = json.loads(metadata["progress"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
         progress["history"] = [Epoch(**row) for row in progress["history"]]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brain_tumor.registry import get_spec
-from training.evaluation import CHOSEN_MARK, DASH, evaluation_folder, percent, table, wilson
+from training.estimates import estimates
+from training.evaluation import DASH, evaluation_folder, percent, table, wilson
 
 REFUSAL_FILE, SEEN_FILE = "refusal.json", "seen.json"
 
@@ -27,8 +31,7 @@ def seen_table(systems: Iterable[str]) -> str:
         for copies in content["copies"]:
             name = copies["images"]
             others = _share(alarms[name]) if name in alarms else DASH
-            mark = f" {CHOSEN_MARK}" if name in content["chosen_on"] else ""
-            rows.append([get_spec(system).title, name, _share(copies), others + mark])
+            rows.append([get_spec(system).title, name, _share(copies), others])
     if not rows:
         return _NOTHING
     header = ["system", "images", "copies of training images found", "others taken for one"]
@@ -40,7 +43,8 @@ def seen_table(systems: Iterable[str]) -> str:
     ]
     return (
         f"{table(header, rows)}\n\n"
-        f"{DASH}: there are no others. {CHOSEN_MARK}: the threshold was chosen on these others.\n\n"
+        f"{DASH}: there are no others. The threshold in use is chosen on {first['chosen_on']} slices that are no "
+        "copies; each of the others is judged here by one that was chosen without it and its fold.\n\n"
         f"Training images that are changed more are found less often: {', '.join(worst)}.\n\n"
         f"From its code, {percent(first['picture_variance_explained_by_codes'])} of the variance of a picture of "
         "32 x 32 pixels can be told by a linear decoder."
@@ -60,11 +64,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _refusal(system: str, content: dict[str, Any]) -> str:
-    used, unknown = content["in_use"], content["fitted_to_kinds_of_role_fit"]["negatives"]["test"]
+    used, unknown = content["in_use"], content["fitted_to_kinds_of_role_fit"]["kinds"]["test"].values()
     rows = [[f"{name}: slices", _share(rate, "refused")] for name, rate in used["slices"].items()]
     rows += [[f"slices {name}", _share(rate, "refused")] for name, rate in used["slices_as_brought"].items()]
     rows += [
-        ["pictures of kinds that it was not fitted to", _share(unknown, "refused")],
+        [
+            f"pictures of {len(unknown)} kinds that it was not fitted to",
+            _share_of_kinds([(kind["n"], kind["refused"]) for kind in unknown]),
+        ],
         ["real pictures that came with software packages", _share(used["bundled"], "refused")],
     ]
     return f"### {get_spec(system).title}\n\n{table(['shown', 'refused'], rows)}\n\n{_other_gate(content)}"
@@ -85,14 +92,24 @@ def _together(measured: list[tuple[str, dict[str, Any]]]) -> list[str]:
     if len(measured) < 2:
         return []
     judged = [content for _, content in measured]
-    n = judged[0]["negatives"]["test"]["n"]
-    passed = len(set.intersection(*(set(one["passed"]) for one in judged)))
+    kinds = [kind["n"] for kind in judged[0]["kinds"]["test"].values()]
+    passed = set.intersection(*(set(one["passed"]) for one in judged))
+    # Pictures are numbered kind after kind.
+    ends = [*accumulate(kinds)]
+    refused = [n - sum(end - n <= i < end for i in passed) for n, end in zip(kinds, ends, strict=True)]
     titles = ", ".join(get_spec(system).title for system, _ in measured)
     return [
         f"At least one of the {len(judged)} systems ({titles}) refuses "
-        f"{_share({'n': n, 'found': n - passed})}, of the pictures of kinds that none was fitted to: for these the "
-        "consensus names no class."
+        f"{_share_of_kinds([*zip(kinds, refused, strict=True)])}, of the pictures of kinds that none was fitted to: "
+        "for these the consensus names no class. Intervals for such pictures are over kinds, not over pictures."
     ]
+
+
+def _share_of_kinds(counts: Sequence[tuple[int, int]]) -> str:
+    """Of (n, refused) per kind, the share refused with a bootstrap interval over kinds: pictures of one are alike."""
+    refused = np.concatenate([np.arange(n) < found for n, found in counts])
+    (share,) = estimates(refused[:, None], np.repeat(np.arange(len(counts)), [n for n, _ in counts]))
+    return f"{percent(share.mean, share.interval)}, n = {len(refused):,}"
 
 
 def _share(rate: dict[str, Any], counted: str = "found") -> str:

@@ -94,7 +94,9 @@ def located_table(report: Report) -> tuple[str, str]:
         for b in report.located
     ]
     header = ["sure at the surest place", "tumours", "that place in the box", f"of {without:,} slices without a tumour"]
-    return "The surer the network is of the tumour's place, the more often it is there:", table(header, rows)
+    return "The surer the network is of the tumour's place, the more often it is there (intervals over slices):", table(
+        header, rows
+    )
 
 
 def in_words(report: Report, method: str) -> str:
@@ -107,7 +109,10 @@ def in_words(report: Report, method: str) -> str:
     control = (
         ""
         if hidden.elsewhere is None
-        else (f" (with a patch of that size on the other side blackened, {_of_100(hidden.elsewhere)})")
+        else (
+            f"; with a patch of that size on the other side blackened, {_of_100(hidden.elsewhere)} "
+            f"({_interval_of_100(hidden.elsewhere)})"
+        )
     )
     return (
         f"On {report.n:,} slices with a tumour, {seen}, the hottest place of the network's {what} lay "
@@ -116,8 +121,8 @@ def in_words(report: Report, method: str) -> str:
         f"{_of_100(score.right.near)}. Always pointing at the middle of the picture would have been inside in "
         f"{_of_100(centre.every.hit)}, pointing where tumours of the predicted class usually lie in "
         f"{_of_100(prior.every.hit)}. Of 100 units of heat, {_of_100(score.every.energy)} lay in the box, which covers "
-        f"{percent(report.box_area)} of the picture. With the tumour blackened, {_of_100(hidden.tumour)} of 100 right "
-        f"answers stayed as they were{control}."
+        f"{percent(report.box_area)} of the picture. Of {hidden.n} right answers drawn from these, with the tumour "
+        f"blackened {_of_100(hidden.tumour)} of 100 stayed as they were ({_interval_of_100(hidden.tumour)}){control}."
     )
 
 
@@ -150,3 +155,8 @@ def _number(estimate: Estimate) -> str:
 
 def _of_100(share: Estimate) -> str:
     return f"{100 * share.mean:.0f}"
+
+
+def _interval_of_100(share: Estimate) -> str:
+    low, high = (100 * limit for limit in share.interval)
+    return f"{low:.0f} to {high:.0f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from brain_tumor.labels import CLASS_NAMES, LABELS
 from brain_tumor.registry import get_spec
 from brain_tumor.trust import MIN_OVERLAP
 from training import calibration, overlaps
+from training.data import FIGSHARE
 from training.evaluation import (
     DASH,
     Predictions,
@@ -34,6 +36,9 @@ from training.overlaps import Overlaps
 from training.protocols import FOLDS, PATIENTWISE
 from training.selective import SHARES, Decided, Selective, decided, selective
 
+log = logging.getLogger(__name__)
+
+FIGSHARE_PART = f"{next(iter(FIGSHARE.counts))}/"
 RELIABILITY_FIGURE = "reliability.png"
 # Five-fold results on the same folds, all from ImageNet weights, as stated by their authors.
 PUBLISHED = (("DenseNet-121", 0.9533), ("ResNet-50", 0.9465), ("EfficientNet-B0", 0.9373))
@@ -176,7 +181,8 @@ def selective_table(found: Mapping[str, Believed]) -> str:
     sentence = (
         f"The consensus of {' and '.join(get_spec(name).title for name in found)} names a class for "
         f"{percent(verdicts.share)} of {verdicts.n:,} slices and is right in "
-        f"{percent(verdicts.accuracy, verdicts.interval)} of these.{others}"
+        f"{percent(verdicts.accuracy, verdicts.interval)} of these.{others} Refusals, and systems without networks "
+        "that have not seen these patients, are left out here; the page asks them too, and is silent more often."
     )
     return f"{table(header, rows)}\n\n{sentence}"
 
@@ -187,8 +193,21 @@ def _decided(found: Mapping[str, Believed]) -> tuple[Decided, Selective]:
 
 
 def _overlaps(found: Mapping[str, Believed]) -> Overlaps | None:
+    """The overlaps of the heatmaps of these networks; None where they were not measured, or of others."""
     compared = overlaps.read()
-    return compared if compared and set(compared.systems) == set(found) else None
+    if compared is None or set(compared.systems) != set(found):
+        return None
+    answers = [dict(zip(p.images, p.predicted, strict=True)) for p in (one.predictions for one in found.values())]
+    agreed = {
+        (image, CLASS_NAMES[answer])
+        for image, answer in answers[0].items()
+        if image.startswith(FIGSHARE_PART) and all(other.get(image) == answer for other in answers[1:])
+    }
+    # The last digits of a logit depend on the machine, so a few answers may differ.
+    if len(agreed ^ {(row.image, row.predicted) for row in compared.rows}) > 0.01 * len(agreed):
+        log.warning("The overlaps are of other networks: run `python -m training trust %s`.", " ".join(found))
+        return None
+    return compared
 
 
 def overlap_table(found: Mapping[str, Believed]) -> str:
@@ -228,7 +247,11 @@ def drawings(found: Mapping[str, Believed], folder: Path) -> dict[Path, tuple[pa
         source = repr(one.calibration.bins) + title
         drawn[evaluation_folder(system) / RELIABILITY_FIGURE] = (partial(reliability_figure, one, title), source)
     if found:
-        source = repr([(name, one.selective.confidence.sum(), one.metrics) for name, one in found.items()])
+        shown = [(name, one.selective.confidence.sum(), one.metrics) for name, one in found.items()]
+        if len(found) > 1:
+            verdicts, ranked = _decided(found)
+            shown.append((verdicts, ranked.confidence.sum()))
+        source = repr(shown)
         drawn[folder / "selective.png"] = (partial(selective_figure, found), source)
     return drawn
 

@@ -1,7 +1,8 @@
 """Make the index by which `brain_tumor.seen` recognises a checkpoint's training images, and measure how well it does.
 
 What is a copy is known from the audit. The threshold is chosen on images of Kaggle's `Training` and of figshare that
-are no copies of any image trained on; Kaggle's `Testing` and Roboflow are only reported.
+are no copies of any image trained on. These show slices that are in Kaggle's `Testing` too: each image that is no copy
+is judged, for the report, by a threshold chosen without it and all that is of its patient-wise fold.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from brain_tumor.images import read_image
 from brain_tumor.seen import BITS, HEAD, INDEX_FILE, MARGIN, SeenIndex, cut_out, fingerprint, pack_index
 from training.data import DATA_SETS, FIGSHARE, KAGGLE, ROBOFLOW, Record, folder_of, read_records
 from training.evaluation import evaluation_folder, wilson
-from training.protocols import PROTOCOLS, read_groups, split_for
+from training.protocols import FOLDS, PROTOCOLS, read_groups, split_for
 
 log = logging.getLogger(__name__)
 
@@ -224,14 +225,19 @@ def fit(train: Sequence[Record], root: Path) -> Measured:
     log.info("Choosing the threshold.")
     exact = SeenIndex(codes, threshold=-1.0)  # so that no search ends early
     chosen_on = [name for name in others if name.startswith((f"{KAGGLE.name} Training", FIGSHARE.name))]
-    distances = {name: np.array(lookups(others[name], exact)) for name in chosen_on}
-    threshold = choose_threshold(np.concatenate(list(distances.values())))
+    distances = {name: np.array(lookups(records, exact)) for name, records in others.items()}
+    groups = _groups(root)
+    chosen = [
+        (groups[r.dataset, r.image], r.fold, d) for n in chosen_on for r, d in zip(others[n], distances[n], strict=True)
+    ]
+    threshold = choose_threshold(np.array([distance for *_, distance in chosen]))
+    unseen = thresholds_without(chosen)
     index = replace(exact, threshold=threshold)
     false_alarms, taken, found = [], [], []
     for name, records in others.items():
-        nearest = distances[name] if name in distances else np.array(lookups(records, index))
-        false_alarms.append(Rate(name, len(records), int((nearest <= threshold).sum())))
-        taken += [r.image for r, distance in zip(records, nearest, strict=True) if distance <= threshold]
+        limits = np.array([unseen.get(groups[r.dataset, r.image], threshold) for r in records])
+        false_alarms.append(Rate(name, len(records), int((distances[name] <= limits).sum())))
+        taken += [r.image for r, is_taken in zip(records, distances[name] <= limits, strict=True) if is_taken]
         log.info("%s", false_alarms[-1])
     for name, records in copies.items():
         nearest = np.array(lookups(records, index))
@@ -239,10 +245,10 @@ def fit(train: Sequence[Record], root: Path) -> Measured:
         log.info("%s", found[-1])
     disturbed = []
     for disturbance in DISTURBANCES:
-        chosen = train if disturbance.kind == "identical" else train[:: max(1, len(train) // SAMPLE)][:SAMPLE]
-        nearest = np.array(lookups(chosen, index, disturbance.edit))
+        sample = train if disturbance.kind == "identical" else train[:: max(1, len(train) // SAMPLE)][:SAMPLE]
+        nearest = np.array(lookups(sample, index, disturbance.edit))
         name = f"{disturbance.kind} {disturbance.severity}".strip()
-        disturbed.append(Rate(name, len(chosen), int((nearest <= threshold).sum())))
+        disturbed.append(Rate(name, len(sample), int((nearest <= threshold).sum())))
         log.info("%s", disturbed[-1])
     fresh = [_code_and_picture(read(record)) for name in chosen_on for record in others[name]]
     rebuilt = explained_by_codes(codes, pictures, *(torch.stack(part) for part in zip(*fresh, strict=True)))
@@ -252,7 +258,7 @@ def fit(train: Sequence[Record], root: Path) -> Measured:
         "bits": BITS,
         "bytes": len(content),
         "threshold": round(threshold, 6),
-        "chosen_on": chosen_on,
+        "chosen_on": len(chosen),
         "false_alarms": [rate.to_json() for rate in false_alarms],
         "taken_for_copies": taken,
         "copies": [rate.to_json() for rate in found],
@@ -271,6 +277,21 @@ def choose_threshold(distances: np.ndarray) -> float:
         distances: in [0, 1], of at least one such image.
     """
     return float(np.sort(distances)[int(FALSE_ALARMS * len(distances))] - 0.5 / BITS)
+
+
+def thresholds_without(chosen: Sequence[tuple[int | str, int | None, float]]) -> dict[int | str, float]:
+    """Group -> the threshold chosen on the slices of the other folds.
+
+    Args:
+        chosen: group, fold and distance of each image that the threshold is chosen on; an image without a fold gets
+            one by its group, which is a number then.
+    """
+    folds = {group: group % len(FOLDS) + 1 if fold is None else fold for group, fold, _ in chosen}
+    without = {
+        left_out: choose_threshold(np.array([distance for group, _, distance in chosen if folds[group] != left_out]))
+        for left_out in set(folds.values())
+    }
+    return {group: without[fold] for group, fold in folds.items()}
 
 
 def split_copies(train: Sequence[Record], root: Path) -> tuple[dict[str, list[Record]], dict[str, list[Record]]]:
