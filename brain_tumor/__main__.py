@@ -91,8 +91,9 @@ def _classify(arguments: argparse.Namespace) -> int:
         for one, *explanations in zip(batch, *answers, strict=True):
             predictions = [explanation.prediction for explanation in explanations]
             lines: list[Prediction | Consensus] = [*predictions]
-            if len(predictions) > 1:
-                lines.append(consensus_of(explanations, one.caution))
+            found = consensus_of(explanations, one.caution)
+            if len(predictions) > 1 or found.caution:
+                lines.append(found)
             if arguments.report:
                 report = render(one, explanations, datetime.now(UTC))
                 (arguments.report / f"{overlays.stem(one.name)}_report.pdf").write_bytes(report.pdf())

@@ -62,11 +62,16 @@ _SEQUENCE_WORDS = {
 }
 _NO_CONTRAST = (
     r"no (?:gad\w*|gd|km|contrast\w*|iv|agent)|pre|non? ?con\w*|without|w ?/? ?o|nativ\w*|unenhanced|t1n|ohne|sans"
+    r"|o *km"
 )
 _CONTRAST = r"post\w*|contrast|enhanced|c?gad\w*|gd|km|ce|t1 ?(?:c|ce|gd|gad|km|post)\w*|c ?\+"
-_NO_AGENT = r"(?:no|non|not|without|w ?/? ?o|ohne|sans)\b.*|none|nil|n|0"
+# Before or after something else than the contrast agent: an operation, or a session of a study.
+_OTHER_TIME = r"(?<!\w)(?:pre|post) *(?:op|rt|radio|chemo|surg|treat|therap|resect|biops)\w*|(?<!\w)ses \w+"
+_AGENT_UNTOLD = r"unk\w*|n[./]?a\.?|[-*.?]+"
+_NO_AGENT = r"(?:no|non|none|not|nein|kein\w*|without|w ?/? ?o|ohne|sans)(?![a-z]).*|nil|n|0 ?(?:ml)?"
 _HEAD = (
     r"head|brain|skull|pituit|sell|neuro|cran|cereb|orbit|kopf|sch[aä]del|hirn|t[eê]te|sinus|hypoph"
+    r"|enc[eé][fp]|cerve(?:au|ll)|cabe[cçz]|testa|hersen|hoofd|huvud|hjern|hj[aä]rn|g[lł]ow|m[oó]zg"
     r"|\b(?:iac|iam|ears?|face)\b"
 )
 _ACQUISITION_CONTRAST = {  # values of the DICOM element AcquisitionContrast
@@ -235,13 +240,22 @@ def _sequence_timed(
 
 
 def _contrast(texts: tuple[str, ...], agent: str | None) -> bool | None:
-    if agent and agent.strip():
-        return not re.match(rf"\s*(?:{_NO_AGENT})\s*$", agent.lower())
-    for words in map(_words, texts):
-        if _has(_NO_CONTRAST, words):
-            return False
-        if _has(_CONTRAST, words) or re.search(r"\+ ?(?:c|gd|gad|km)", words):  # a plus may follow a letter
-            return True
+    named = [_contrast_named(text) for text in texts]
+    # The agent is often filled in for a whole examination, images before it included.
+    if next((one for one in named if one is not None), None) is False:
+        return False
+    agent = (agent or "").strip().lower()
+    if agent and not re.fullmatch(_AGENT_UNTOLD, agent):
+        return not re.fullmatch(_NO_AGENT, agent)
+    return True if True in named else None
+
+
+def _contrast_named(text: str) -> bool | None:
+    words = re.sub(_OTHER_TIME, " ", _words(text))
+    if _has(_NO_CONTRAST, words) or re.search(r"(?<![a-z])c ?-(?![a-z0-9])", text.lower()):
+        return False
+    if _has(_CONTRAST, words) or re.search(r"\+ ?(?:c|gd|gad|km)", words):  # a plus may follow a letter
+        return True
     return None
 
 

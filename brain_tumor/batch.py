@@ -246,11 +246,16 @@ def seconds_left(done: int, total: int, seconds: float) -> float | None:
 
 
 def to_json_lines(rows: Iterable[Row]) -> str:
-    """What `python -m brain_tumor classify --json` prints: a line per slice and model, and one of the consensus."""
+    """What `python -m brain_tumor classify --json` prints: a line per slice and model, and one of the consensus.
+
+    Of a single model, only where the scan is unlike what it knows. A file that could not be read has its `problem`.
+    """
     lines = []
     for row in rows:
+        if row.problem:
+            lines.append(json.dumps({"image": row.name, "problem": row.problem}))
         answers: list[Prediction | Consensus] = [*row.predictions]
-        if len(answers) > 1:
+        if len(answers) > 1 or (row.consensus and row.consensus.caution):
             answers.append(row.consensus)
         lines += [json.dumps({"image": row.name, **answer.to_json()}) for answer in answers]
     return "".join(f"{line}\n" for line in lines)
@@ -352,6 +357,8 @@ class Batch:
         kept.parent.mkdir()
         try:
             os.link(file, kept)
+        except FileNotFoundError:
+            raise ImageError("An upload is gone after some minutes. Send it again.") from None
         except OSError:  # on another file system
             shutil.copyfile(file, kept)
         return kept

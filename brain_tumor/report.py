@@ -292,7 +292,9 @@ class _Sheet:
         ]
         width = self.right - x
         end = self._wrapped(x, y, lines, 9, width)
-        end = self._bars(x, end + 1.5, width * 0.75, 8, found.probabilities, None, found.leading)
+        end = self._bars(
+            x, end + 1.5, width * 0.75, 8, found.probabilities, None, "" if found.refused else found.leading
+        )
         return max(y + side, end)
 
     def _row(self, explanation: Explanation, y: float, height: float, size: float) -> None:
@@ -304,7 +306,8 @@ class _Sheet:
         x, width = bars
         end = self._wrapped(x, y, self._answer_lines(prediction), size, width)
         raw = prediction.probabilities if prediction.calibrated_probabilities else None
-        self._bars(x, end + 0.6, width, size, prediction.best_probabilities, raw, prediction.predicted_class)
+        leading = "" if self.report.consensus.refused else prediction.predicted_class
+        self._bars(x, end + 0.6, width, size, prediction.best_probabilities, raw, leading)
         self._wrapped(words[0], y, self._word_lines(explanation), size, words[1])
 
     def _columns(self, height: float) -> tuple[tuple[float, float], ...]:
@@ -326,14 +329,17 @@ class _Sheet:
 
     def _answer_lines(self, prediction: Prediction) -> list[_Line]:
         answer = f"{DISPLAY_TEXT[prediction.predicted_class]}, {percent(prediction.confidence)}"
-        return [_Line(get_spec(prediction.model).title, grey=0.3), _Line(answer, 1.3, bold=True)]
+        title = _Line(get_spec(prediction.model).title, grey=0.3)
+        if self.report.consensus.refused:
+            return [title, _Line(f"Means nothing: {answer}", grey=0.3)]
+        return [title, _Line(answer, 1.3, bold=True)]
 
     def _word_lines(self, explanation: Explanation) -> list[_Line]:
         prediction = explanation.prediction
+        how = [*belief(prediction), _looked(explanation)]
         return [
             *(_Line(f"! {sentence}", bold=True) for sentence in warnings(prediction)),
-            *(_Line(sentence) for sentence in belief(prediction)),
-            _Line(_looked(explanation)),
+            *(_Line(sentence) for sentence in ([] if self.report.consensus.refused else how)),
             _Line(f"{prediction.model}, sha256 {self.report.sha256[prediction.model][:SHA_DIGITS]}", grey=0.3),
         ]
 
@@ -347,7 +353,7 @@ class _Sheet:
         raw: dict[str, float] | None,
         leading: str,
     ) -> float:
-        """A bar and its figures per class; returns where they end."""
+        """A bar and its figures per class, the leading one in black; returns where they end."""
         from matplotlib.patches import Rectangle
 
         pitch, point = self._pitch(size), size * self.POINT
@@ -386,7 +392,7 @@ class _Sheet:
             _reduced(self.report.examination.image.convert("L"), side), cmap="gray", vmin=0, vmax=255, extent=extent
         )
         axes.set_anchor("NW")
-        if not explanation.found:
+        if not explanation.found or self.report.consensus.refused:
             return
         heat = np.asarray(_reduced(Image.fromarray(explanation.heatmap / explanation.peak), side))
         columns = (np.arange(heat.shape[1]) + 0.5) * width / heat.shape[1]

@@ -16,6 +16,13 @@ from brain_tumor.acquisition import judge
         ("T1W_3D_TFE+Gd", "t1", True),
         ("SAG T1 PRE", "t1", False),
         ("T1 without contrast", "t1", False),
+        ("T1 tra o. KM", "t1", False),
+        ("T1 C-", "t1", False),
+        ("PRE-OP T1 GD AX", "t1", True),
+        ("sub-01_ses-pre_ce-gad_T1w.nii.gz", "t1", True),
+        ("T1 AX POST OP", "t1", None),
+        ("StealthStation T1 postop", "t1", None),
+        ("T1 SE AX POST-RT", "t1", None),
         ("ax t1 se", "t1", None),
         ("3D FSPGR BRAVO", "t1", None),
         ("BraTS-GLI-00005-000-t1c.nii.gz", "t1", True),
@@ -77,12 +84,30 @@ def test_parameters_tell_the_sequence_where_names_do_not(parameters, sequence):
         ("No contrast", False),
         ("NO GAD", False),
         ("without contrast agent", False),
+        ("NONE GIVEN", False),
+        ("no_contrast", False),
+        ("Nein", False),
+        ("Kein KM", False),
+        ("0 ml", False),
+        ("N/A", None),
+        ("Unknown", None),
+        ("-", None),
         ("", None),
         (None, None),
     ],
 )
 def test_contrast_agent(agent, contrast):
     assert judge(("t1",), modality="MR", agent=agent).contrast is contrast
+
+
+def test_images_before_the_agent_are_without_it_though_the_examination_names_one():
+    assert judge(("AX T1 PRE",), modality="MR", agent="Gadovist").contrast is False
+    assert judge(("AX T1 POST",), modality="MR", agent="N/A").contrast is True
+
+
+@pytest.mark.parametrize("body_part", ["HEAD", "CABEZA", "ENCEPHALE", "Cerveau", "HERSENEN", "HUVUD", "PITUITARY"])
+def test_the_head_is_known_in_several_languages(body_part):
+    assert judge(("t1 +c",), modality="MR", body_part=body_part).hint() is None
 
 
 def test_no_hint_where_nothing_is_unlike_training():
@@ -99,6 +124,7 @@ def test_no_hint_where_nothing_is_unlike_training():
         ({"modality": "MR", "body_part": "HEART"}, "another part of the body"),
         ({"modality": "MR", "body_part": "FOREARM"}, "another part of the body"),
         ({"modality": "MR", "body_part": "ILIAC"}, "another part of the body"),
+        ({"modality": "MR", "body_part": "CERVICAL SPINE"}, "another part of the body"),
         ({"modality": "MR", "texts": ("AX T1 no gad",)}, "without contrast agent"),
         ({"modality": "MR", "texts": ("FLAIR",)}, "no tumour found means little"),
         ({"modality": "MR", "texts": ("T2",)}, "T2-weighted"),

@@ -104,6 +104,22 @@ def test_rows_say_what_the_command_line_says(rows, tmp_path, capsys):
         assert mine["probabilities"] == pytest.approx(theirs["probabilities"], abs=1e-3)
 
 
+def test_exported_lines_tell_what_could_not_be_read_and_what_a_scan_is(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    pixels = np.asarray(mri_slice(3, 96).convert("L")).astype(np.uint16) * 8
+    (tmp_path / "ct.dcm").write_bytes(encoded(dataset(pixels, Modality="CT")))
+    rows = [*classify_many([tmp_path / "broken.png", tmp_path / "ct.dcm"], NAMES[:1])]
+    lines = [json.loads(line) for line in batch.to_json_lines(rows).splitlines()]
+    assert lines[0] == {"image": "broken.png", "problem": rows[0].problem}
+    assert [line["model"] for line in lines[1:]] == [NAMES[0], "consensus"]
+    assert "CT scan" in lines[2]["caution"]
+
+
+def test_an_upload_that_is_gone_is_a_sentence(tmp_path):
+    with pytest.raises(ImageError, match="Send it again"):
+        Batch([tmp_path / "gone.png"])
+
+
 def test_a_row_can_be_read_again(rows):
     row = next(row for row in rows if row.name == "2.png (2)")
     assert np.array_equal(batch.read_again(row).image, mri_slice(30, 96))

@@ -99,18 +99,28 @@ def test_page_says_in_words_what_was_answered(examination, answer):
 
 
 def test_calibrated_and_raw_scores_support_set_and_warnings_are_on_the_page(examination, many):
-    answers = many(3)
-    calm = replace(answers[0].prediction, refusal_reason=None, seen_in_training=False, prediction_set=("pituitary",))
+    answers = [replace(one, prediction=replace(one.prediction, refusal_reason=None)) for one in many(3)]
+    calm = replace(answers[0].prediction, seen_in_training=False, prediction_set=("pituitary",))
     made = render(examination, [replace(answers[0], prediction=calm), *answers[1:]], WHEN)
     text = text_of(made.pdf())
     assert "Of 100 slices from unseen patients scored like this, 61 were right (n = 212)." in text
     assert "Prediction set at 95 %: pituitary tumour alone." in text
-    assert f"! {REFUSAL}" in text
     assert "! This slice was in its training data: the answer is memory, not evidence." in text
     assert "! Uncertain: at 95 %, pituitary tumour, meningioma or glioma." in text
-    assert "Not answered" in text and "Not calibrated" not in text
+    assert "Means nothing" not in text and "Not calibrated" not in text
     for p in (*calm.calibrated_probabilities.values(), *calm.probabilities.values()):
         assert report.percent(p) in text
+
+
+def test_nothing_on_the_page_of_a_refused_picture_can_be_taken_for_an_answer(examination, many):
+    answers = many(2)
+    willing = replace(answers[1].prediction, refusal_reason=None)
+    text = text_of(render(examination, [answers[0], replace(answers[1], prediction=willing)], WHEN).pdf())
+    assert "Not answered" in text and f"! {REFUSAL}" in text
+    assert text.count("Means nothing: ") == 2
+    assert "Of 100 slices" not in text and "LayerCAM" not in text
+    answered = [replace(one, prediction=replace(one.prediction, refusal_reason=None)) for one in answers]
+    assert "LayerCAM" in text_of(render(examination, answered, WHEN).pdf())
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, (240, 280)), (4, (700, 330)), (9, (240, 280)), (9, (700, 330))])

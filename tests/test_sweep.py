@@ -11,7 +11,7 @@ from test_trust import answer
 
 from brain_tumor import classify, list_models
 from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
-from brain_tumor.trust import consensus
+from brain_tumor.trust import UNCERTAIN, consensus
 from brain_tumor.ui import viewer
 from brain_tumor.volumes import Volume
 
@@ -47,6 +47,15 @@ def test_the_most_suspicious_come_first_without_their_neighbours():
 
 def test_nothing_suspicious_is_nothing_listed():
     assert most_suspicious([finding(i, MIN_SUSPICION / 2) for i in range(5)]) == []
+
+
+def test_slices_that_the_models_are_uncertain_of_are_no_all_clear():
+    calm = [replace(f, consensus=replace(f.consensus, verdict="notumor")) for f in (finding(0, 0.15), finding(1, 0.01))]
+    unsure = replace(calm[0], consensus=replace(calm[0].consensus, verdict=UNCERTAIN))
+    told = viewer.strip([unsure, calm[1]], 2)
+    assert "No slice is suspicious" not in told
+    assert "nowhere as probable as 20 %, but about 1 of 2 slices the models are uncertain" in told
+    assert "No slice is suspicious" in viewer.strip(calm, 2)
 
 
 def test_what_is_no_brain_is_not_suspicious():

@@ -23,11 +23,15 @@ from brain_tumor.registry import MODELS, UnknownModelError, get_spec
 from brain_tumor.trust import REFUSED, UNCERTAIN
 from brain_tumor.ui import classify, html, viewer
 from brain_tumor.ui.classify import First
+from brain_tumor.ui.latest import Latest
 
 log = logging.getLogger(__name__)
 
 # A line of their own: a batch takes minutes, and single slices shall not wait for it.
 QUEUE = {"concurrency_id": "batch", "concurrency_limit": 1}
+
+# Nor shall programs wait for visitors: what they send is deleted after minutes.
+QUEUE_OF_PROGRAMS = {"concurrency_id": "batch of a program", "concurrency_limit": 1}
 
 PAGE_ROWS = 100
 """Rows in the browser at a time: more of them make phones slow."""
@@ -97,12 +101,14 @@ class Session:
 
     Attributes:
         revealed: the controls that go with rows are on the page. Shown anew, they would lose what is being typed.
+        expired: forgotten by the server, after an hour in which its visitor did nothing with it.
     """
 
     def __init__(self, upload: Batch):
         self.batch = upload
         self.view = View()
         self.revealed = False
+        self.expired = False
 
 
 def build(first: First, tabs: gr.Tabs) -> None:
@@ -127,7 +133,7 @@ def build(first: First, tabs: gr.Tabs) -> None:
         forth = gr.Button("Next rows", elem_id="many-forth", size="sm")
     gr.HTML(html.notice(), elem_id="many-notice")
     download = gr.Textbox(visible="hidden", elem_id="many-download", show_label=False)
-    session = gr.State(None, time_to_live=classify.SESSION_SECONDS, delete_callback=_close)
+    session = gr.State(None, time_to_live=classify.SESSION_SECONDS, delete_callback=_expire)
 
     private = {"api_visibility": "private"}
     paged = [table, pages, back, forth]
@@ -140,9 +146,9 @@ def build(first: First, tabs: gr.Tabs) -> None:
     stop.click(_stop, session, stop, queue=False, show_progress="hidden", **private)
     forget.click(_forget, session, [session, *shown], show_progress="hidden", **private)
     look = {"show_progress": "hidden", "trigger_mode": "always_last", **private}
-    gr.on([order.input, show.input, text.change], _look, [session, order, show, text], paged, **look)
+    gr.on([order.input, show.input, text.change], _look, [session, order, show, text], [session, *paged], **look)
     for button, by in ((back, -1), (forth, 1)):
-        button.click(partial(_turn, by=by), session, paged, **look).then(None, js=_TO_TABLE, **private)
+        button.click(partial(_turn, by=by), session, [session, *paged], **look).then(None, js=_TO_TABLE, **private)
     for button, write in ((as_csv, _csv), (as_json, _json_lines)):
         # Emptied afterwards, so that megabytes do not stay on the page.
         button.click(write, session, download, show_progress="hidden", **private).then(
@@ -150,8 +156,8 @@ def build(first: First, tabs: gr.Tabs) -> None:
         ).then(lambda: "", None, download, show_progress="hidden", **private)
     table.select(
         _open,
-        [session, *first.settings],
-        [first.examination, first.answer, tabs, table, *first.scan.outputs],
+        [first.latest, session, *first.settings],
+        [session, first.examination, first.answer, tabs, table, *first.scan.outputs],
         show_progress="minimal",
         trigger_mode="always_last",
         **private,
@@ -173,7 +179,7 @@ def _take(files: list[str], old: Session | None) -> tuple[Any, ...]:
 
 
 def _run(session: Session | None, models: list[str]) -> Iterator[tuple[Any, ...]]:
-    if session is None or session.batch.closed or session.batch.models:
+    if session is None or (session.batch.closed and not session.expired) or session.batch.models:
         # Forgotten, or under way: two uploads may have waited for their turn, and the second replaced the first.
         yield _skipped()
         return
@@ -189,6 +195,9 @@ def _run(session: Session | None, models: list[str]) -> Iterator[tuple[Any, ...]
         log.error("%s", error)
         upload.stopped = True
         yield html.problem(str(error)), *_shown(session)[1:]
+        return
+    if session.expired:
+        yield html.problem("The batch took so long that it was forgotten. Drop the files in parts."), *_shown(None)[1:]
         return
     # Closed: another upload or nothing is on the page by now.
     yield _skipped() if upload.closed else _shown(session)
@@ -217,10 +226,21 @@ def _close(session: Session | None) -> None:
         session.batch.close()
 
 
+def _expire(session: Session | None) -> None:
+    if session:
+        session.expired = True
+    _close(session)
+
+
+def _renewed(session: Session | None) -> Any:
+    """As an output it starts the hour again, after which the server forgets a batch."""
+    return session if session and not session.batch.closed else gr.skip()
+
+
 def _look(session: Session | None, order: str, show: str, text: str) -> tuple[Any, ...]:
     if session:
         session.view = View(order, show, text)
-    return _paged(session)
+    return _renewed(session), *_paged(session)
 
 
 def _turn(session: Session | None, by: int) -> tuple[Any, ...]:
@@ -228,20 +248,23 @@ def _turn(session: Session | None, by: int) -> tuple[Any, ...]:
         view = session.view
         last = max(0, (len(_selection(session)) - 1) // PAGE_ROWS)
         session.view = replace(view, page=min(max(view.page + by, 0), last))
-    return _paged(session)
+    return _renewed(session), *_paged(session)
 
 
-def _open(session: Session | None, models: list[str], target: str, method: str, event: gr.EventData) -> tuple[Any, ...]:
+def _open(
+    latest: Latest, session: Session | None, models: list[str], target: str, method: str, event: gr.EventData
+) -> tuple[Any, ...]:
     """Show a row's slice in the first tab."""
+    latest.next()
     try:
         row = _row_at(session, int(event.row))
         examination = batch.read_again(row)
     except (ImageError, IndexError):
-        sentence = "This slice is no longer here: uploads are forgotten after an hour. Drop it again."
-        raise gr.Error(sentence, title="Gone", print_exception=False) from None
+        raise _gone("This slice is") from None
     session.batch.opened.add(row.number)
     answer = classify.show(examination, models, target, method)
     return (
+        _renewed(session),
         examination,
         answer,
         gr.Tabs(selected="slice"),
@@ -268,7 +291,14 @@ def _json_lines(session: Session | None) -> str:
 
 def _file(session: Session | None, name: str, kind: str, write: Any, mark: str = "") -> str:
     """What `_SAVE` makes a file of: all rows, in the order of the upload."""
-    return json.dumps([name, kind, mark + write(session.batch.rows)]) if session else ""
+    if session is None:
+        raise _gone("The table is")
+    return json.dumps([name, kind, mark + write(session.batch.rows)])
+
+
+def _gone(what: str) -> gr.Error:
+    sentence = f"{what} no longer here: uploads are forgotten after an hour. Drop them again."
+    return gr.Error(sentence, title="Gone", print_exception=False)
 
 
 def _skipped() -> tuple[Any, ...]:
@@ -414,7 +444,7 @@ def _endpoint() -> None:
     )
     result = gr.JSON(label="rows", visible=False)
     gr.Button(visible=False).click(
-        classify_many, [files, names], result, api_name="classify_many", show_progress="hidden", **QUEUE
+        classify_many, [files, names], result, api_name="classify_many", show_progress="hidden", **QUEUE_OF_PROGRAMS
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from brain_tumor.images import ImageError, read_image
 from brain_tumor.labels import CLASS_NAMES, LABELS
 from brain_tumor.registry import MODELS
 from brain_tumor.ui import html, reports, viewer
+from brain_tumor.ui.latest import Latest
 from brain_tumor.ui.viewer import Scan
 from brain_tumor.uploads import opened
 from brain_tumor.volumes import is_volume
@@ -56,6 +57,7 @@ class First:
         settings: chosen models, class to explain, method.
         answer: HTML of the answer.
         scan: the controls of a volume.
+        latest: State, the visitor's `Latest`.
         sweeping: the event that answers all its slices, to be cancelled by whoever shows another slice.
     """
 
@@ -63,6 +65,7 @@ class First:
     settings: tuple[gr.CheckboxGroup, gr.Radio, gr.Dropdown]
     answer: gr.HTML
     scan: viewer.Controls
+    latest: gr.State
     sweeping: Any
 
 
@@ -98,6 +101,7 @@ def build() -> First:
             )
             opacity = gr.Slider(0, 100, DEFAULT_OPACITY, step=1, label="Heatmap opacity, %", elem_id="opacity")
     examination = gr.State(None, time_to_live=SESSION_SECONDS)
+    latest = gr.State(Latest())
 
     settings = [chosen, target, method]
     hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
@@ -105,12 +109,12 @@ def build() -> First:
     opened = [
         upload.upload(
             _open,
-            [upload, *settings],
+            [latest, upload, *settings],
             [upload, examination, answer, *scan.outputs],
             trigger_mode="multiple",
             **hidden,
         ),
-        example.change(_open_example, [example, *settings], [examination, answer, *scan.outputs], **hidden),
+        example.change(_open_example, [latest, example, *settings], [examination, answer, *scan.outputs], **hidden),
     ]
     for event in opened:
         # The settings may have been changed while the slice was on its way.
@@ -125,13 +129,13 @@ def build() -> First:
         trigger_mode="always_last",
         **hidden,
     ).then(_overtaken, [answered, examination, *settings], answer, **hidden | {"show_progress": "hidden"})
-    sweeping = viewer.listen(scan, examination, settings, answer, show, hidden)
+    sweeping = viewer.listen(scan, latest, examination, settings, answer, show, hidden)
     gr.on([upload.upload, example.change], None, cancels=[sweeping], queue=False, api_visibility="private")
     reports.listen(report, examination, settings, explained, hidden)
     opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
     gr.on([chosen.change, method.change], None, [chosen, method], None, js=_KEEP_ADDRESS, api_visibility="private")
     _endpoint(choices, offered)
-    return First(examination, (chosen, target, method), answer, scan, sweeping)
+    return First(examination, (chosen, target, method), answer, scan, latest, sweeping)
 
 
 def from_address(request: gr.Request) -> tuple[Any, Any]:
@@ -142,10 +146,12 @@ def from_address(request: gr.Request) -> tuple[Any, Any]:
     return models or gr.skip(), method if method in METHODS else gr.skip()
 
 
-def _open(paths: list[str], models: list[str], target: str, method: str) -> tuple[Any, ...]:
+def _open(latest: Latest, paths: list[str], models: list[str], target: str, method: str) -> tuple[Any, ...]:
     """Read the upload and answer. The drop zone is emptied at once, ready for the next slice."""
+    number = latest.next()
     try:
         examination, scan = open_upload(*paths)
+        scan = scan and replace(scan, number=number)
     except ImageError as error:
         return None, None, html.problem(str(error)), *viewer.shown(None)
     answer = show(examination, models, target, method)
@@ -170,7 +176,8 @@ def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
     return Examination(read_image(paths[0]), Path(paths[0]).name), None
 
 
-def _open_example(pressed: str, models: list[str], target: str, method: str) -> tuple[Any, ...]:
+def _open_example(latest: Latest, pressed: str, models: list[str], target: str, method: str) -> tuple[Any, ...]:
+    latest.next()
     example = next(e for e in list_examples() if e.title == html.picked(pressed))
     examination = Examination(read_image(example.path), example.title)
     return examination, show(examination, models, target, method), *viewer.shown(None)

@@ -74,14 +74,16 @@ def problem(sentence: str) -> str:
 
 def answer(examination: Examination, explanations: Sequence[Explanation]) -> str:
     """Banner, cards and the places that the models share, for one slice."""
-    cards = "".join(_card(examination, explanation) for explanation in explanations)
     slice_ = data_uri(reduced(examination.image, SHOWN_SIDE))
     width, height = examination.image.size
     style = f"--slice:url({slice_});--aspect:{width}/{height}"
     found = consensus_of(explanations, examination.caution)
+    cards = "".join(_card(examination, explanation, found.refused) for explanation in explanations)
+    if not found.refused:
+        cards += _shared_card(explanations)
     return (
         f'<section class="answer" style="{style}">{_banner(examination.name, found)}'
-        f'<div class="cards">{cards}{_shared_card(explanations)}</div></section>'
+        f'<div class="cards">{cards}</div></section>'
     )
 
 
@@ -114,24 +116,29 @@ def _banner(name: str, found: Consensus) -> str:
     )
 
 
-def _card(examination: Examination, explanation: Explanation) -> str:
+def _card(examination: Examination, explanation: Explanation, refused: bool) -> str:
+    """One model's answer; of a picture that is `refused`, one that says that it is none."""
     prediction = explanation.prediction
     spec = get_spec(prediction.model)
     predicted = DISPLAY_TEXT[prediction.predicted_class]
     probabilities = prediction.best_probabilities
     bars = "".join(_bar(name, p, name == prediction.predicted_class) for name, p in probabilities.items())
+    answer = f"{predicted} <span>{percent(prediction.confidence)}</span>"
     under, label = caption(explanation)
     heat = ""
-    if explanation.found:
+    if refused:
+        answer = f'<span class="unseen">Means nothing: </span><del>{answer}</del>'
+        under, label = "Nothing is marked", "The picture, unmarked"
+    elif explanation.found:
         heat = f'<img class="heat" src="{data_uri(reduced(colored(explanation.shown), HEAT_SIDE))}" alt="">'
     return (
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
         f"<h3>{spec.title}</h3>"
-        f'<p class="predicted">{predicted} <span>{percent(prediction.confidence)}</span></p>'
+        f'<p class="predicted">{answer}</p>'
         f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>'
         f"<figcaption>{under}</figcaption></figure>"
         f'<ul class="bars" aria-label="Probabilities of {spec.title}">{bars}</ul>'
-        f"{_belief(explanation)}{_details(examination, prediction)}</article>"
+        f"{_belief(explanation, refused)}{_details(examination, prediction)}</article>"
     )
 
 
@@ -151,20 +158,22 @@ def caption(explanation: Explanation) -> tuple[str, str]:
     return f"{method} for <b>{target}</b>", f"The slice; {method} marks where {model} saw evidence for {target}"
 
 
-def _belief(explanation: Explanation) -> str:
+def _belief(explanation: Explanation, refused: bool) -> str:
     """How far to believe the card: how often it was right before, and what it cannot rule out."""
     prediction = explanation.prediction
     lines = []
     if prediction.refusal_reason:
         lines.append(f'<p class="doubt">{escape(prediction.refusal_reason)}</p>')
+    elif refused:
+        lines.append("<p>This model would have answered, another takes it for no brain MRI slice.</p>")
     elif prediction.support:
         right = f"<b>{prediction.support.of_hundred}</b> were right (n = {prediction.support.n})"
         lines.append(f"<p>Of 100 slices from unseen patients scored like this, {right}.</p>")
     else:
         lines.append("<p>Not calibrated: this is the network's own score, often surer than right.</p>")
-    if prediction.prediction_set and len(prediction.prediction_set) > 1:
+    if not refused and prediction.prediction_set and len(prediction.prediction_set) > 1:
         lines.append(f'<p class="doubt">At 95 %: {either(prediction.prediction_set)}.</p>')
-    if explanation.located and explanation.found:
+    if not refused and explanation.located and explanation.found:
         lines.append(f"<p>{_marked(explanation)}</p>")
     return f'<div class="belief">{"".join(lines)}</div>'
 

@@ -132,8 +132,8 @@ def _restart() -> tuple:
     return _ask(start(_cases(_root()), random.randrange(2**32)))
 
 
-def _next(quiz: Quiz) -> tuple:
-    return _ask(quiz.next())
+def _next(quiz: Quiz | None) -> tuple:
+    return _ask(quiz.next()) if quiz else _restart()
 
 
 def _ask(quiz: Quiz) -> tuple:
@@ -267,9 +267,8 @@ def _heat(explanation: Explanation, box: str = "") -> str:
 def _tally(quiz: Quiz) -> str:
     found = score(quiz.answers)
     if not found.n:
-        return (
-            '<p class="tally-none">Your score begins with your first answer. It is kept until you close the page.</p>'
-        )
+        kept = "It is kept until you close the page, or do nothing for an hour."
+        return f'<p class="tally-none">Your score begins with your first answer. {kept}</p>'
     models = "; ".join(f"{get_spec(name).title} {right} of {n}" for name, right, n in found.models)
     levels = "".join(
         f'<tr><th scope="row">{100 * level.confidence:.0f} %</th><td>{level.right} of {level.n}</td>'

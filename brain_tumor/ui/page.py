@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from datetime import datetime, timedelta
@@ -16,6 +17,8 @@ from brain_tumor.inference import load_model
 from brain_tumor.ui import batch, classify, html, learn, models, probe, tools
 from brain_tumor.ui.classify import SESSION_SECONDS
 from brain_tumor.uploads import MAX_BYTES
+
+log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 
@@ -85,7 +88,10 @@ def forget_idle(page: gr.Blocks) -> None:
     def work() -> None:
         while True:
             time.sleep(FORGET_EVERY)
-            forget(page.state_holder, datetime.now() - timedelta(seconds=SESSION_SECONDS))
+            try:
+                forget(page.state_holder, datetime.now() - timedelta(seconds=SESSION_SECONDS))
+            except Exception as error:  # gradio tidies the same dictionaries, without a lock; the next round will do
+                log.warning("Idle visitors are forgotten later: %s.", type(error).__name__)
 
     threading.Thread(target=work, name="forget", daemon=True).start()
 

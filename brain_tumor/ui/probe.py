@@ -36,6 +36,7 @@ from brain_tumor.probing import (
 from brain_tumor.registry import MODELS, get_spec
 from brain_tumor.ui import html
 from brain_tumor.ui.classify import PREDICTED, QUEUE, SESSION_SECONDS, First, open_upload
+from brain_tumor.ui.latest import Latest, unless_overtaken
 from brain_tumor.ui.tabs import tab_of
 
 log = logging.getLogger(__name__)
@@ -62,12 +63,14 @@ class Session:
         source: the slice as it came.
         first: what the first tab showed when it was taken, so that a new slice there is noticed.
         changed: the slice after `history.now`; `source` itself where nothing is changed.
+        number: of the slice among those that were taken (`Latest`).
     """
 
     source: Examination
     first: Examination | None
     changed: Examination
     history: History
+    number: int
 
     def after(self, history: History) -> Session:
         if history.now == self.history.now:
@@ -107,6 +110,7 @@ class Control:
 def build(first: First) -> None:
     """Add the tab's content to the Blocks that are being built."""
     session = gr.State(None, time_to_live=SESSION_SECONDS)
+    latest = gr.State(Latest())
     with gr.Column(elem_id="probe"):
         with gr.Row(elem_id="probe-bar"):
             source = gr.Dropdown(_sources(), value=OWN, label="Slice", elem_id="probe-source", filterable=False)
@@ -135,20 +139,24 @@ def build(first: First) -> None:
     everything = [session, answer, canvas, *values]
     hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
     show = partial(_show, controls)
+    follow = unless_overtaken(partial(_follow, controls))
 
     # Nobody who stays on the first tab pays for this one.
     tab_of(session).select(
-        partial(_enter, show), [session, first.examination, *settings], [*everything, source, swept, *found], **hidden
+        partial(_enter, show),
+        [latest, session, first.examination, *settings],
+        [*everything, source, swept, *found],
+        **hidden,
     ).then(
         # Controls can be moved while the slice is still on its way.
-        partial(_follow, controls),
-        [session, *settings, canvas, *values],
+        follow,
+        [latest, session, *settings, canvas, *values],
         [session, answer],
         **hidden,
     )
     source.input(
         partial(_take, show),
-        [source, first.examination, *settings],
+        [latest, source, first.examination, *settings],
         [*everything, source, swept, *found],
         trigger_mode="always_last",
         **hidden,
@@ -156,25 +164,26 @@ def build(first: First) -> None:
     # always_last: while an answer is computed, only the last of several changes counts.
     gr.on(
         [*(component.change for component in values), canvas.input],
-        partial(_follow, controls),
-        [session, *settings, canvas, *values],
+        follow,
+        [latest, session, *settings, canvas, *values],
         [session, answer],
         trigger_mode="always_last",
         **hidden,
     )
-    undo.click(partial(_undo, show), [session, *settings], everything, trigger_mode="multiple", **hidden)
-    reset.click(partial(_reset, show), [session, *settings], [*everything, swept, *found], **hidden)
+    for button, back, outputs, more in (
+        (undo, _undo, everything, {"trigger_mode": "multiple"}),
+        (reset, _reset, [*everything, swept, *found], {}),
+    ):
+        button.click(unless_overtaken(partial(back, show)), [latest, session, *settings], outputs, **more, **hidden)
     # trigger_mode: to gradio, an event that was cancelled is still under way.
     sweeping = sweep.click(_sweep, [session, *settings], swept, trigger_mode="multiple", **hidden)
     # What is left of it would be about the slice before.
     gr.on([source.input, reset.click], None, cancels=[sweeping], queue=False, api_visibility="private")
     for control in controls:
         if control.find is not None:
-            # In two steps, as another slice may be chosen during the search.
-            search = gr.State(None, time_to_live=SESSION_SECONDS)
-            control.find.click(partial(_search, control.disturbance.name), [session, *settings], search, **hidden).then(
-                partial(_show_found, show, control.disturbance.name, len(everything)),
-                [search, session, *settings],
+            control.find.click(
+                unless_overtaken(partial(_find, show, control.disturbance.name, len(everything))),
+                [latest, session, *settings],
                 [*everything, control.found],
                 **hidden,
             )
@@ -219,7 +228,9 @@ def _label(disturbance: Disturbance) -> str:
     return ", ".join(filter(None, words))
 
 
-def _enter(show: Callable, session: Session | None, examination: Examination | None, *settings) -> tuple:
+def _enter(
+    show: Callable, latest: Latest, session: Session | None, examination: Examination | None, *settings
+) -> tuple:
     """Take what the first tab shows, or else a synthetic slice; go on with what was tried where nothing is new."""
     if session is not None and (examination is None or examination is session.first):
         # The models may have been chosen anew meanwhile.
@@ -227,10 +238,11 @@ def _enter(show: Callable, session: Session | None, examination: Examination | N
         return (*outputs, *[gr.skip()] * (2 + len(DISTURBANCES)))
     # Where nothing was tried before, the controls are left alone: they may have been moved since the tab was opened.
     show = show if session else partial(show, moved=False)
-    return _take(show, OWN if examination else list_examples()[0].path.stem, examination, *settings)
+    return _take(show, latest, OWN if examination else list_examples()[0].path.stem, examination, *settings)
 
 
-def _take(show: Callable, source: str, examination: Examination | None, *settings) -> tuple:
+def _take(show: Callable, latest: Latest, source: str, examination: Examination | None, *settings) -> tuple:
+    number = latest.next()
     if source == OWN and examination is not None:
         taken = examination
     else:
@@ -238,7 +250,7 @@ def _take(show: Callable, source: str, examination: Examination | None, *setting
         source = list_examples()[0].path.stem if source == OWN else source
         example = next((e for e in list_examples() if e.path.stem == source), list_examples()[0])
         taken = Examination(read_image(example.path), example.title)
-    outputs = show(Session(taken, examination, taken, History()), *settings)
+    outputs = show(Session(taken, examination, taken, History(), number), *settings)
     return (*outputs, source, "", *[""] * len(DISTURBANCES))
 
 
@@ -283,40 +295,18 @@ def _show(controls: Sequence[Control], session: Session | None, *settings, moved
     return (session, _answer(session, *settings), canvas, *values)
 
 
-@dataclass(frozen=True, eq=False)
-class Search:
-    """The mildest changes of one kind that flip answers about a slice.
-
-    Attributes:
-        source: the slice as it came; None where there is none.
-        flips: one for each model that was asked.
-        problem: why nothing was searched, or "".
-    """
-
-    source: Examination | None
-    flips: Sequence[Flip] = ()
-    problem: str = ""
-
-
-def _search(name: str, session: Session | None, *settings) -> Search:
-    source = session and session.source
+def _find(show: Callable, name: str, outputs: int, session: Session | None, *settings) -> tuple:
+    """Search one kind of change on the slice as it came, and show it at the first severity that flips an answer."""
+    unchanged = [gr.skip()] * outputs
     try:
         before = _before(session, settings)
-        return Search(source, first_flips(source.image, [e.prediction for e in before], name))
+        flips = first_flips(session.source.image, [e.prediction for e in before], name)
     except (_Nothing, CheckpointError) as error:
-        return Search(source, problem=str(error))
-
-
-def _show_found(show: Callable, name: str, outputs: int, search: Search, session: Session | None, *settings) -> tuple:
-    """Show the slice at the first severity that flips an answer; nothing where another slice came meanwhile."""
-    if search.source is not (session and session.source):
-        return (*[gr.skip()] * outputs, gr.skip())
-    if search.problem:
-        return (*[gr.skip()] * outputs, f'<p role="alert">{escape(search.problem)}</p>')
-    found = f'<p role="status">{_in_words(name, search.flips)}</p>'
-    flipping = [flip.severity for flip in search.flips if flip.severity is not None]
+        return (*unchanged, f'<p role="alert">{escape(str(error))}</p>')
+    found = f'<p role="status">{_in_words(name, flips)}</p>'
+    flipping = [flip.severity for flip in flips if flip.severity is not None]
     if not flipping:
-        return (*[gr.skip()] * outputs, found)
+        return (*unchanged, found)
     nearest = min(flipping, key=lambda severity: abs(severity - mildest(name)))
     return (*show(session.after(session.history.then(changes_of([(name, nearest)]))), *settings), found)
 

@@ -14,13 +14,18 @@ from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.examination import Examination
 from brain_tumor.images import ImageError
 from brain_tumor.labels import DISPLAY_TEXT
-from brain_tumor.sweep import Finding, most_suspicious, sweep
+from brain_tumor.slicing import SLICED_ALONG
+from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
+from brain_tumor.trust import UNCERTAIN
 from brain_tumor.ui import html
-from brain_tumor.volumes import Source, Volume, Window, read_volume
+from brain_tumor.ui.latest import unless_overtaken
+from brain_tumor.volumes import MAX_FILES, Source, Volume, Window, read_volume
 
 SESSION_SECONDS = 3600
 GONE = "The scan is no longer here: it was kept for an hour. Drop it again."
 UPLOAD_GONE = "The upload is gone after some minutes. Drop the scan again for its other series."
+MOST_SERIES = 100
+WIDEST = 1e12
 # A line of its own: a scan takes a minute, and single slices shall not wait for it.
 QUEUE = {"concurrency_id": "sweep", "concurrency_limit": 1}
 
@@ -33,6 +38,7 @@ class Scan:
         path: the upload, for its other series.
         index: of the slice in the plane, from 0.
         window: None means the volume's default.
+        number: of the upload among the visitor's (`Latest`).
     """
 
     volume: Volume
@@ -40,6 +46,7 @@ class Scan:
     plane: str
     index: int
     window: Window | None = None
+    number: int = 0
 
     @property
     def uploaded(self) -> bool:
@@ -90,15 +97,20 @@ class Controls:
 
 
 def controls() -> Controls:
-    """Add the controls, hidden until there is a volume."""
+    """Add the controls, hidden until there is a volume.
+
+    They take what any volume may have: who comes back after an hour is told so by a handler, and these are the limits
+    that gradio checks first then.
+    """
     with gr.Column(visible=False, elem_id="scan") as row:
         with gr.Row(elem_id="scan-where"):
-            item = gr.Dropdown([], label="Series", elem_id="scan-item", filterable=False, visible=False)
-            plane = gr.Radio([], label="Plane", elem_id="scan-plane")
-            position = gr.Slider(1, 2, 1, step=1, label="Slice", elem_id="scan-position")
+            series = list(range(MOST_SERIES))
+            item = gr.Dropdown(series, label="Series", elem_id="scan-item", filterable=False, visible=False)
+            plane = gr.Radio(list(SLICED_ALONG), label="Plane", elem_id="scan-plane")
+            position = gr.Slider(1, MAX_FILES, 1, step=1, label="Slice", elem_id="scan-position")
         with gr.Row(elem_id="scan-how"):
-            centre = gr.Slider(0, 1, 0.5, label="Window centre", elem_id="scan-centre")
-            width = gr.Slider(0, 1, 1, label="Window width", elem_id="scan-width")
+            centre = gr.Slider(-WIDEST, WIDEST, 0, label="Window centre", elem_id="scan-centre")
+            width = gr.Slider(0, WIDEST, 1, label="Window width", elem_id="scan-width")
             run = gr.Button("Run all slices", elem_id="scan-run", size="md")
         strip = gr.HTML("", elem_id="scan-strip", visible=False)
     pick = gr.Textbox(visible="hidden", elem_id="scan-pick", show_label=False)
@@ -137,6 +149,7 @@ def shown(scan: Scan | None) -> tuple[Any, ...]:
 
 def listen(
     controls: Controls,
+    latest: gr.State,
     examination: gr.State,
     settings: list[Any],
     answer: gr.HTML,
@@ -154,7 +167,7 @@ def listen(
         if scan is None:
             return None, html.problem(GONE), *shown(None)
         try:
-            opened = Scan.open(scan.path, item)
+            opened = replace(Scan.open(scan.path, item), number=scan.number)
         except (ImageError, OSError) as error:
             # The scan that is shown stays.
             return gr.skip(), html.problem(str(error) if scan.uploaded else UPLOAD_GONE), *shown(scan)
@@ -204,22 +217,26 @@ def listen(
             yield gr.update(value=html.problem(str(error)), visible=True)
 
     last = hidden | {"trigger_mode": "always_last"}
-    c.item.input(choose, [c.scan, c.item, *settings], [examination, answer, *c.outputs], **last)
-    c.plane.input(turn, [c.scan, c.plane, *settings], [c.scan, c.position, c.strip, examination, answer], **last)
+    looked_at = [examination, answer]
+    for event, handler, given, outputs in (
+        (c.item.input, choose, [c.item], [*looked_at, *c.outputs]),
+        (c.plane.input, turn, [c.plane], [c.scan, c.position, c.strip, *looked_at]),
+        (c.pick.change, jump, [c.pick], [c.scan, c.position, *looked_at]),
+    ):
+        event(unless_overtaken(handler), [latest, c.scan, *given, *settings], outputs, **last)
     gr.on(
         [c.position.input, c.centre.input, c.width.input],
-        move,
-        [c.scan, c.position, c.centre, c.width, *settings],
-        [c.scan, examination, answer],
+        unless_overtaken(move),
+        [latest, c.scan, c.position, c.centre, c.width, *settings],
+        [c.scan, *looked_at],
         **last,
     )
-    c.pick.change(jump, [c.scan, c.pick, *settings], [c.scan, c.position, examination, answer], **last)
     # trigger_mode: to gradio, an event that was cancelled is still under way.
     running = c.run.click(run, [c.scan, settings[0]], c.strip, trigger_mode="multiple", **hidden | QUEUE)
-    # What is left of a run about another plane, series or window is no longer wanted.
+    # What is left of a run about another plane, series or window, or by other models, is no longer wanted.
     private = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     gr.on([c.item.input, c.plane.input], None, cancels=[running], **private)
-    gr.on([c.centre.input, c.width.input], _no_strip, None, c.strip, cancels=[running], **private)
+    gr.on([c.centre.input, c.width.input, settings[0].change], _no_strip, None, c.strip, cancels=[running], **private)
     return running
 
 
@@ -244,6 +261,10 @@ def strip(findings: list[Finding], count: int) -> str:
             for f in most_suspicious(findings)
         )
         words = f"Most suspicious first: {buttons}" if buttons else "No slice is suspicious."
+        uncertain = sum(finding.consensus.verdict == UNCERTAIN for finding in findings)
+        if uncertain and not buttons:
+            words = f"A tumour is nowhere as probable as {MIN_SUSPICION:.0%}".replace("%", " %")
+            words += f", but about {uncertain} of {count} slices the models are uncertain."
         refused = sum(finding.consensus.refused for finding in findings)
         if refused == count:
             words = "None of these slices was answered: the models take none for a brain MRI slice."
