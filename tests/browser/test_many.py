@@ -18,6 +18,7 @@ from brain_tumor.catalogue import list_models
 
 OFFERED = [model.spec for model in list_models(available_only=True) if model.spec.offered]
 SLICES = 104
+MINUTES = 4
 BAD = "<img src=x onerror=alert(1)>.png"
 
 
@@ -53,7 +54,8 @@ def test_an_archive_becomes_a_table_whose_rows_open(many, archive, screenshots):
     drop(many, archive)
     rows = many.locator("#many-table tr[data-row]")
     expect(many.locator("#many-status progress")).to_be_visible()
-    expect(many.locator("#many-status h2")).to_contain_text(f"Done: {SLICES + 1} of {SLICES + 1} slices")
+    done = f"Done: {SLICES + 1} of {SLICES + 1} slices"
+    expect(many.locator("#many-status h2")).to_contain_text(done, timeout=60_000 * MINUTES)
     expect(many.locator("#many-status")).to_contain_text("1 could not be read")
     expect(rows).to_have_count(100)
     many.screenshot(path=screenshots / "many.png")
