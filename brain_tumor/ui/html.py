@@ -122,7 +122,8 @@ def _card(examination: Examination, explanation: Explanation, refused: bool) -> 
     spec = get_spec(prediction.model)
     predicted = DISPLAY_TEXT[prediction.predicted_class]
     probabilities = prediction.best_probabilities
-    bars = "".join(_bar(name, p, name == prediction.predicted_class) for name, p in probabilities.items())
+    leading = None if refused else prediction.predicted_class
+    bars = "".join(_bar(name, p, name == leading) for name, p in probabilities.items())
     answer = f"{predicted} <span>{percent(prediction.confidence)}</span>"
     under, label = caption(explanation)
     heat = ""
