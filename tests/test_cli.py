@@ -201,8 +201,9 @@ def test_of_a_scan_the_middle_slice_is_answered(tmp_path):
         for k, ds in enumerate(slices):
             archive.writestr(f"{k}", scans.encoded(ds))
     result = run("classify", tmp_path / "series.zip", "--json", "--model", NAMES[0])
-    (answer,) = records(result)
+    answer, found = records(result)
     volume = brain_tumor.read_volume(tmp_path / "series.zip")
     (expected,) = brain_tumor.classify(volume.slice("axial", len(slices) // 2), NAMES[:1])
     assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert found["model"] == "consensus" and "CT scan" in found["caution"]
     assert f"slice {len(slices) // 2 + 1} of {len(slices)}" in result.stderr and "CT scan" in result.stderr
