@@ -128,7 +128,7 @@ def _card(examination: Examination, explanation: Explanation, refused: bool) -> 
     under, label = caption(explanation)
     heat = ""
     if refused:
-        answer = f'<span class="unseen">Means nothing: </span><del>{answer}</del>'
+        answer = f"Means nothing: <del>{answer}</del>"
         under, label = "Nothing is marked", "The picture, unmarked"
     elif explanation.found:
         heat = f'<img class="heat" src="{data_uri(reduced(colored(explanation.shown), HEAT_SIDE))}" alt="">'
