@@ -89,7 +89,8 @@ def test_an_archive_becomes_a_table_whose_rows_open(many, archive, screenshots):
     assert [line["image"] for line in lines] == [BAD, *(f"case-{k:03}.png" for k in range(SLICES))]
     with many.expect_download() as saved:
         many.locator("#many-json").click()
-    answers = [json.loads(line) for line in saved.value.path().read_text().splitlines()]
+    unread, *answers = [json.loads(line) for line in saved.value.path().read_text().splitlines()]
+    assert unread.keys() == {"image", "problem"}
     assert len(answers) == SLICES * (len(OFFERED) + (len(OFFERED) > 1))
 
     many.locator("#many-forget").click()
