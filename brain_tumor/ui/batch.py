@@ -255,12 +255,12 @@ def _open(
     latest: Latest, session: Session | None, models: list[str], target: str, method: str, event: gr.EventData
 ) -> tuple[Any, ...]:
     """Show a row's slice in the first tab."""
-    latest.next()
     try:
         row = _row_at(session, int(event.row))
         examination = batch.read_again(row)
     except (ImageError, IndexError):
         raise _gone("This slice is") from None
+    latest.next()
     session.batch.opened.add(row.number)
     answer = classify.show(examination, models, target, method)
     return (
