@@ -94,9 +94,8 @@ def located_table(report: Report) -> tuple[str, str]:
         for b in report.located
     ]
     header = ["sure at the surest place", "tumours", "that place in the box", f"of {without:,} slices without a tumour"]
-    return "The surer the network is of the tumour's place, the more often it is there (intervals over slices):", table(
-        header, rows
-    )
+    sentence = "The surer the network is of the tumour's place, the more often it is there (intervals over slices):"
+    return sentence, table(header, rows)
 
 
 def in_words(report: Report, method: str) -> str:

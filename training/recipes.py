@@ -260,7 +260,7 @@ RECIPES: dict[str, Recipe] = {
         phases=(
             *_everything(30, 1.5e-3),
             Phase("larger", 9, head_lr=7e-4, backbone_lr=7e-4),
-            # Of the training images 97 % are answered rightly by then: the network has not learned all it can.
+            # As `boxes_twice`: a network of this size has not learned all it can by then.
             Phase("again", 18, head_lr=1e-3, backbone_lr=1e-3),
         ),
         resolutions=((0, 96), (18, 128), (30, 176), (35, 224), (39, 128), (49, 176), (53, 224)),
