@@ -30,11 +30,13 @@ from brain_tumor.preprocessing import Preprocessing
 from brain_tumor.registry import MODELS, get_spec
 from training.data import FIGSHARE, Box, DataError, Record
 from training.estimates import estimates
+from training.evaluation import DASH
 from training.faithfulness import forgetting, order, rank_correlation, similarity
 from training.heatmaps import (
     BASELINES,
     CEILING,
     CENTRE,
+    LOCATION,
     PRIOR,
     SIDE,
     TITLES,
@@ -52,7 +54,7 @@ from training.localisation import (
     read,
     score_maps,
 )
-from training.localisation_tables import best_method, describe, in_words, localisation_table
+from training.localisation_tables import best_method, compare, describe, in_words, localisation_table
 
 AVAILABLE = [model.spec.name for model in list_models(available_only=True)]
 # As in tests/test_explanation.py: the package's own rounding.
@@ -385,6 +387,9 @@ def test_tables_say_what_the_file_says(measured):
     assert "of patients the network was not trained on" in words
     assert "was not trained on" not in in_words(replace(report, protocol="published"), "hirescam")
     assert all(title in describe(report) for title in TITLES.values())
+    other = replace(report, scores=tuple(score for score in report.scores if score.name != LOCATION))
+    place = next(line for line in compare([report, other]).splitlines() if TITLES[LOCATION] in line)
+    assert place.count("%") == 1 and place.rstrip(" |").endswith(DASH)
 
 
 def test_one_fold_alone_is_refused(tmp_path):

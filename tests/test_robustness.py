@@ -24,7 +24,9 @@ from training.robustness import (
     FIGSHARE_TEST,
     KAGGLE_TEST,
     SIDE,
+    TITLES,
     Robustness,
+    compare,
     conditions,
     describe,
     flip_table,
@@ -153,6 +155,9 @@ def test_what_is_written_is_what_the_model_answers(weights, root):
     text = describe(found)
     assert text.count("Upside down") == 2
     assert text.count("n = 3") == 2
+    flips = [e.flipped for e in found.probes[1].effects if e.disturbance == "turn"]
+    line = next(line for line in compare([found]).split(TITLES[FIGSHARE_TEST])[1].splitlines() if "Turned" in line)
+    assert " · ".join(f"{100 * share:.1f}" for share in flips) in line
 
 
 def test_without_fold_checkpoints_figshare_is_left_out(weights, root):

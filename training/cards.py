@@ -202,6 +202,7 @@ def model_card(system: str) -> str:
         f"---\n{metadata}---",
         *_introduction(spec, config),
         *_results_section(spec, config, results),
+        *_trust_section(spec.name),
         *_training_section(spec, config),
         *_data_section(config, results),
         *_usage_section(spec),
@@ -390,6 +391,23 @@ def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _trust_section(system: str) -> Iterator[str]:
+    """What was measured of refusal, heatmaps and robustness; what each number means is in the project's DOCUMENT."""
+    located, disturbed = (evaluation_folder(system) / name for name in (localisation.JSON_FILE, robustness.FILE))
+    parts = {"Pictures that are refused": guards.refusal_card(system)}
+    if located.exists():
+        parts["Where the heatmaps point"] = localisation_tables.describe(localisation.read(located))
+    if disturbed.exists():
+        parts["Changes that flip answers"] = robustness.describe(robustness.read(disturbed))
+    if not any(parts.values()):
+        return
+    yield "## How far to believe it"
+    yield f"What these numbers mean is told in the project's `{DOCUMENT.as_posix()}`."
+    for title, text in parts.items():
+        if text:
+            yield f"### {title}\n\n{text}"
+
+
 def _why_kept(recipe: dict[str, Any]) -> str:
     return "the best on the validation images" if recipe["validate"] else "the last: nothing was chosen during training"
 
@@ -460,22 +478,17 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "sets": partial(patientwise.sets_table, found),
         "selective": partial(patientwise.selective_table, found),
         "overlap": partial(patientwise.overlap_table, found),
-        "refusal": lambda: guards.refusal_tables(systems_with_weights()),
+        "refusal": lambda: guards.refusal_table(systems_with_weights()),
         "seen": lambda: guards.seen_table(systems_with_weights()),
-        "explanations": partial(
-            _measured_parts, localisation.JSON_FILE, localisation.read, localisation_tables.describe
-        ),
-        "robustness": partial(_measured_parts, robustness.FILE, robustness.read, robustness.describe),
+        "explanations": lambda: _compared(localisation.JSON_FILE, localisation.read, localisation_tables.compare),
+        "robustness": lambda: _compared(robustness.FILE, robustness.read, robustness.compare),
     }
 
 
-def _measured_parts(name: str, read: Callable[[Path], Any], describe: Callable[[Any], str]) -> str:
-    parts = [
-        f"### {get_spec(system).title}\n\n{describe(read(evaluation_folder(system) / name))}"
-        for system in systems_with_weights()
-        if (evaluation_folder(system) / name).exists()
-    ]
-    return "\n\n".join(parts) or "Not measured yet."
+def _compared(name: str, read: Callable[[Path], Any], compare: Callable[[list[Any]], str]) -> str:
+    paths = [evaluation_folder(system) / name for system in systems_with_weights()]
+    measured = [read(path) for path in paths if path.exists()]
+    return compare(measured) if measured else "Not measured yet."
 
 
 def _drawings(found: dict[str, patientwise.Believed]) -> dict[Path, Drawing]:

@@ -17,25 +17,50 @@ from training.evaluation import DASH, evaluation_folder, percent, table, wilson
 REFUSAL_FILE, SEEN_FILE = "refusal.json", "seen.json"
 
 
-def refusal_tables(systems: Iterable[str]) -> str:
-    """Per system: slices that were refused though they are slices, and pictures that were not though they are none."""
+def refusal_table(systems: Iterable[str]) -> str:
+    """What each system refuses of slices and of what is none, and what they refuse together."""
     measured = _measured(systems, REFUSAL_FILE)
-    return "\n\n".join([*(_refusal(*one) for one in measured), *_together(measured)]) or _NOTHING
+    if not measured:
+        return _NOTHING
+    shares = [_essential(content) for _, content in measured]
+    rows = [[shown, *(one.get(shown, DASH) for one in shares)] for shown in shares[0]]
+    header = ["shown", *(get_spec(system).title for system, _ in measured)]
+    gates = [
+        f"{_share(_other_gate(content)['slices']['kaggle'], 'refused')}, for {get_spec(system).title}"
+        for system, content in measured
+    ]
+    return "\n\n".join(
+        [
+            table(header, rows),
+            "Kinds that a gate was not fitted to were shown to one made in the same way from fewer kinds of pictures; "
+            f"of Kaggle's slices it refuses {'; '.join(gates)}. Intervals for such kinds are over kinds, not over "
+            "pictures.",
+            *_together(measured),
+        ]
+    )
+
+
+def refusal_card(system: str) -> str:
+    """All that was measured of one system's refusals; nothing where nothing was."""
+    return "".join(_refusal(content) for _, content in _measured([system], REFUSAL_FILE))
 
 
 def seen_table(systems: Iterable[str]) -> str:
     """How many copies of training images are found, and how many other slices are taken for one, by data set."""
-    rows = []
-    for system, content in _measured(systems, SEEN_FILE):
-        alarms = {rate["images"]: rate for rate in content["false_alarms"]}
-        for copies in content["copies"]:
-            name = copies["images"]
-            others = _share(alarms[name]) if name in alarms else DASH
-            rows.append([get_spec(system).title, name, _share(copies), others])
-    if not rows:
+    measured = _measured(systems, SEEN_FILE)
+    if not measured:
         return _NOTHING
-    header = ["system", "images", "copies of training images found", "others taken for one"]
-    first = next(iter(dict(_measured(systems, SEEN_FILE)).values()))
+    # Systems that were trained on the same images have the same index.
+    alike: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for system, content in measured:
+        alarms = {rate["images"]: _share(rate) for rate in content["false_alarms"]}
+        shares = [
+            (copies["images"], _share(copies), alarms.get(copies["images"], DASH)) for copies in content["copies"]
+        ]
+        alike.setdefault(tuple(shares), []).append(get_spec(system).title)
+    rows = [[", ".join(titles), *share] for shares, titles in alike.items() for share in shares]
+    header = ["index of", "images", "copies of training images found", "others taken for one"]
+    _, first = measured[0]
     worst = [
         f"{rate['images']} {100 * rate['found'] / rate['n']:.0f} %"
         for rate in first["training_images_disturbed"]
@@ -63,31 +88,34 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _refusal(system: str, content: dict[str, Any]) -> str:
-    used, unknown = content["in_use"], content["fitted_to_kinds_of_role_fit"]["kinds"]["test"].values()
-    rows = [[f"{name}: slices", _share(rate, "refused")] for name, rate in used["slices"].items()]
-    rows += [[f"slices {name}", _share(rate, "refused")] for name, rate in used["slices_as_brought"].items()]
-    rows += [
-        [
-            f"pictures of {len(unknown)} kinds that it was not fitted to",
-            _share_of_kinds([(kind["n"], kind["refused"]) for kind in unknown]),
-        ],
-        ["real pictures that came with software packages", _share(used["bundled"], "refused")],
-    ]
-    return f"### {get_spec(system).title}\n\n{table(['shown', 'refused'], rows)}\n\n{_other_gate(content)}"
+def _other_gate(content: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of the gate that was fitted without the kinds that it is tested on."""
+    return content["fitted_to_kinds_of_role_fit"]
 
 
-def _other_gate(content: dict[str, Any]) -> str:
-    slices = content["fitted_to_kinds_of_role_fit"]["slices"]["kaggle"]
-    return (
-        "Kinds that it was not fitted to were shown to a gate made in the same way from fewer kinds of pictures, which "
-        f"refuses {_share(slices, 'refused')}, of Kaggle's slices."
-    )
+def _essential(content: dict[str, Any]) -> dict[str, str]:
+    """What was shown -> share refused, of what decides whether the gate is of use."""
+    used, unknown = content["in_use"], [*_other_gate(content)["kinds"]["test"].values()]
+    shares = dict(_refused(f"{name}: slices", rate) for name, rate in used["slices"].items())
+    shown = f"pictures of {len(unknown)} kinds that it was not fitted to, n = {sum(kind['n'] for kind in unknown):,}"
+    shares[shown] = _share_of_kinds([(kind["n"], kind["refused"]) for kind in unknown])
+    return shares | dict([_refused("real pictures that came with software packages", used["bundled"])])
+
+
+def _refused(shown: str, rate: dict[str, Any]) -> tuple[str, str]:
+    n, refused = rate["n"], rate["refused"]
+    return f"{shown}, n = {n:,}", percent(refused / n, wilson(refused, n))
+
+
+def _refusal(content: dict[str, Any]) -> str:
+    changed = dict(_refused(f"slices {name}", rate) for name, rate in content["in_use"]["slices_as_brought"].items())
+    rows = [[shown, share] for shown, share in (_essential(content) | changed).items()]
+    return table(["shown", "refused (95 % interval)"], rows)
 
 
 def _together(measured: list[tuple[str, dict[str, Any]]]) -> list[str]:
     """What several systems refuse together, a paragraph; nothing for fewer than two."""
-    measured = [(system, content["fitted_to_kinds_of_role_fit"]) for system, content in measured]
+    measured = [(system, _other_gate(content)) for system, content in measured]
     measured = [(system, judged) for system, judged in measured if "passed" in judged]
     if len(measured) < 2:
         return []
@@ -100,8 +128,8 @@ def _together(measured: list[tuple[str, dict[str, Any]]]) -> list[str]:
     titles = ", ".join(get_spec(system).title for system, _ in measured)
     return [
         f"At least one of the {len(judged)} systems ({titles}) refuses "
-        f"{_share_of_kinds([*zip(kinds, refused, strict=True)])}, of the pictures of kinds that none was fitted to: "
-        "for these the consensus names no class. Intervals for such pictures are over kinds, not over pictures."
+        f"{_share_of_kinds([*zip(kinds, refused, strict=True)])}, n = {sum(kinds):,}, of the pictures of kinds that "
+        "none was fitted to: for these the consensus names no class."
     ]
 
 
@@ -109,7 +137,7 @@ def _share_of_kinds(counts: Sequence[tuple[int, int]]) -> str:
     """Of (n, refused) per kind, the share refused with a bootstrap interval over kinds: pictures of one are alike."""
     refused = np.concatenate([np.arange(n) < found for n, found in counts])
     (share,) = estimates(refused[:, None], np.repeat(np.arange(len(counts)), [n for n, _ in counts]))
-    return f"{percent(share.mean, share.interval)}, n = {len(refused):,}"
+    return percent(share.mean, share.interval)
 
 
 def _share(rate: dict[str, Any], counted: str = "found") -> str:

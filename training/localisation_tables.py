@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from brain_tumor.labels import LABELS
+from brain_tumor.registry import get_spec
 from training.estimates import Estimate
 from training.evaluation import DASH, percent, table, wilson
 from training.heatmaps import (
@@ -125,11 +126,23 @@ def in_words(report: Report, method: str) -> str:
     )
 
 
+def compare(reports: Sequence[Report]) -> str:
+    """Markdown: how often each system's maps point at the tumour, and in words what the best is worth."""
+    hits = [{score.name: _percent(score.every.hit) for score in report.scores} for report in reports]
+    rows = [
+        [title, *(one.get(name, DASH) for one in hits)]
+        for name, title in TITLES.items()
+        if any(name in one for one in hits)
+    ]
+    header = ["hottest place in the tumour's box", *(get_spec(report.system).title for report in reports)]
+    words = [f"**{get_spec(report.system).title}.** {in_words(report, best_method([report]))}" for report in reports]
+    return "\n\n".join([table(header, rows), *words])
+
+
 def describe(report: Report) -> str:
     """Markdown: all of the report."""
     return "\n\n".join(
         [
-            f"{report.system}, n = {report.n:,} slices, {percent(report.right)} answered rightly.",
             in_words(report, best_method([report])),
             localisation_table(report),
             "Hottest place in the box, by class:",

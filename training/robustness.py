@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, find_checkpoint, load_network, read_config
-from brain_tumor.disturbance import DISTURBANCES, disturb
+from brain_tumor.disturbance import DISTURBANCES, Disturbance, disturb
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier
 from brain_tumor.labels import class_index
@@ -204,6 +204,27 @@ def read(path: Path) -> Robustness:
         for probe in content["probes"]
     ]
     return Robustness(content["system"], content["checkpoints"], tuple(probes))
+
+
+def compare(measured: Sequence[Robustness]) -> str:
+    """Markdown: of 100 answers of each system, how many flip at each severity; a table for each set of slices."""
+    parts = []
+    for test, title in TITLES.items():
+        probes = [(m.system, probe) for m in measured for probe in m.probes if probe.test == test]
+        if not probes:
+            continue
+        flips = [{(e.disturbance, e.severity): e.flipped for e in probe.effects} for _, probe in probes]
+        rows = [
+            [d.title, " · ".join(map(d.text, d.severities)), *(_flips(one, d) for one in flips)]
+            for d in DISTURBANCES.values()
+        ]
+        titles = [f"{get_spec(system).title}, n = {probe.n:,}" for system, probe in probes]
+        parts.append(f"{title}, of 100 answers:\n\n{table(['change', 'by', *titles], rows)}")
+    return "\n\n".join(parts)
+
+
+def _flips(flips: Mapping[tuple[str, float], float], disturbance: Disturbance) -> str:
+    return " · ".join(f"{100 * flips[disturbance.name, severity]:.1f}" for severity in disturbance.severities)
 
 
 def flip_table(probe: Probe) -> str:
