@@ -12,7 +12,7 @@ from pathlib import Path
 from brain_tumor.checkpoints import CheckpointError, weights_folder
 from brain_tumor.images import ImageError
 from brain_tumor.registry import MODELS, UnknownModelError, get_spec
-from training import audit, gallery, localisation, overlaps, refusal, robustness, seen
+from training import audit, gallery, localisation, overlaps, refusal, robustness, seen, teachers
 from training.cards import write_all
 from training.data import DATA_SETS, DataError, data_root
 from training.download import fetch, overview
@@ -67,6 +67,8 @@ TRUST = {
     "robustness": _robustness,
 }
 """What `trust` measures of a system, in the order in which it does: first what is quick."""
+ON_REQUEST = {"second_teacher": teachers.measure_all}
+"""What it measures where it is asked to: it wants folds trained for the purpose."""
 TOGETHER = {"overlap": _overlap}
 """What it measures of several systems together, after that."""
 
@@ -100,7 +102,9 @@ def main(argv: list[str] | None = None) -> int:
     command.set_defaults(run=_evaluate)
     command = commands.add_parser("trust", help="measure how far to believe checkpoints, and write what the app reads")
     command.add_argument("systems", nargs="+", choices=choices, metavar="SYSTEM", help=", ".join(choices))
-    command.add_argument("--only", nargs="+", choices=[*TRUST, *TOGETHER], help="default: everything")
+    command.add_argument(
+        "--only", nargs="+", choices=[*TRUST, *ON_REQUEST, *TOGETHER], help=f"default: all but {', '.join(ON_REQUEST)}"
+    )
     command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
     command.add_argument("--runs", type=Path, default=Path("runs"), help="where the folds are (default: runs)")
     command.set_defaults(run=_trust)
@@ -210,8 +214,9 @@ def _trust(arguments: argparse.Namespace) -> int:
     systems = _with_weights(arguments.systems)
     parts = arguments.only or [*TRUST, *(TOGETHER if len(systems) > 1 else ())]
     for system in systems:
-        for part in (part for part in TRUST if part in parts):
-            print(TRUST[part](system, root, arguments.runs), flush=True)
+        for part, measure_part in (TRUST | ON_REQUEST).items():
+            if part in parts:
+                print(measure_part(system, root, arguments.runs), flush=True)
     for part in (part for part in TOGETHER if part in parts):
         print(TOGETHER[part](systems, root, arguments.runs), flush=True)
     write_all()

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
-from training import figures, guards, localisation, localisation_tables, patientwise, robustness
+from training import figures, guards, localisation, localisation_tables, patientwise, robustness, teachers
 from training.augmentation import Augmentation
 from training.data import DATA_SETS, FIGSHARE, DataError, DataSet
 from training.engine import Epoch
@@ -474,6 +474,7 @@ def _updated(path: Path, blocks: dict[str, Callable[[], str]]) -> str:
 def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callable[[], str]]:
     return {
         "accuracy": partial(patientwise.accuracy_table, found),
+        "second_teacher": lambda: teachers.comparison(systems_with_weights()),
         "calibration": partial(patientwise.calibration_table, found),
         "sets": partial(patientwise.sets_table, found),
         "selective": partial(patientwise.selective_table, found),

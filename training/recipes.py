@@ -233,6 +233,8 @@ RECIPES: dict[str, Recipe] = {
         load_size=240,
     ),
     "boxes": _BOXES,
+    # What the boxes are worth is the difference (`training.teachers`).
+    "labels_only": replace(_BOXES, box_weight=0.0),
     "boxes_twice": replace(
         # Eighteen epochs of so few images are few: the network grows a second time, from 160 px.
         _BOXES,
