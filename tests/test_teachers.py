@@ -7,11 +7,13 @@ import csv
 import numpy as np
 import pytest
 
+from brain_tumor.checkpoints import weights_folder
 from brain_tumor.labels import CLASS_NAMES, class_index
 from training.data import DataError
-from training.evaluation import COLUMNS, evaluation_folder
+from training.evaluation import COLUMNS
 from training.outoffold import CLUSTERS_FILE
-from training.teachers import FOLDER, RECIPES_COMPARED, comparison, measure_all
+from training.runs import TEACHERS_FOLDER
+from training.teachers import RECIPES_COMPARED, comparison, measure_all
 
 SYSTEM = "cnn_v4"
 
@@ -29,7 +31,7 @@ def answers(slices, monkeypatch, tmp_path):
     monkeypatch.setenv("BRAIN_TUMOR_WEIGHTS", str(tmp_path))
 
     def write(recipe: str, right: int) -> None:
-        path = evaluation_folder(SYSTEM) / FOLDER / f"{recipe}.csv"
+        path = weights_folder() / SYSTEM / TEACHERS_FOLDER / f"{recipe}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         glioma, pituitary = np.eye(len(CLASS_NAMES))[[class_index("glioma"), class_index("pituitary")]]
         with open(path, "w", newline="") as file:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config
+from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.registry import get_spec
 from training.data import FIGSHARE, DataError
 from training.evaluation import Interval, Predictions, evaluation_folder, write_predictions
 from training.protocols import FOLDS, PATIENTWISE, patientwise_folds, read_groups
-from training.runs import run_folder
+from training.runs import finished, get_recipe, run_folder
 
 CLUSTERS_FILE = Path(__file__).with_name("patients.csv")
 RESAMPLINGS = 2000
@@ -45,13 +45,14 @@ class PatientwiseMetrics:
 
 
 def fold_checkpoints(system: str, runs: Path, recipe: str | None = None, seed: int = 0) -> dict[int, Checkpoint]:
-    """Fold -> the finished checkpoint that was not trained on it."""
-    recipe = recipe or get_spec(system).patientwise_recipe
-    folders = {fold: run_folder(runs, system, recipe, seed, fold) / "checkpoint" for fold in FOLDS}
+    """Fold -> the finished checkpoint that was not trained on it; TrainingError if by another recipe of that name."""
+    name = recipe or get_spec(system).patientwise_recipe
+    trained_by = replace(get_recipe(name), protocol=PATIENTWISE)
+    folders = {fold: run_folder(runs, system, name, seed, fold) for fold in FOLDS}
     return {
-        fold: Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
+        fold: Checkpoint(system, folder / "checkpoint", "run", finished(folder, name, trained_by))
         for fold, folder in folders.items()
-        if (folder / CONFIG_FILE).exists()
+        if (folder / "checkpoint" / CONFIG_FILE).exists()
     }
 
 

@@ -7,6 +7,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
@@ -22,6 +23,7 @@ from training.recipes import RECIPES, Recipe
 
 # What a system's folder holds about other weights than its own: those of the study's recipe, and those of the folds.
 STUDY_FOLDER = Path("evaluation", "study")
+TEACHERS_FOLDER = Path("evaluation", "second_teacher")
 OF_THE_FOLDS = (
     "calibration.json",
     "location.json",
@@ -71,11 +73,7 @@ def train_system(
     folder = run_folder(runs, system, recipe_name, seed, fold)
     checkpoint = folder / "checkpoint"
     if (checkpoint / CONFIG_FILE).exists():
-        if read_config(checkpoint / CONFIG_FILE)["recipe"] != json.loads(json.dumps(described(recipe_name, recipe))):
-            raise TrainingError(
-                f"{folder} was trained by another recipe of that name, or another protocol. Move it away, or give "
-                "another folder as --runs."
-            )
+        finished(folder, recipe_name, recipe)
         log.info("%s is finished; delete it to train again.", folder)
         return checkpoint
     commit = git_commit()
@@ -108,6 +106,17 @@ def train_system(
     return checkpoint
 
 
+def finished(folder: Path, recipe_name: str, recipe: Recipe) -> dict[str, Any]:
+    """The config.json of a finished run; TrainingError if it was trained by another recipe of that name."""
+    config = read_config(folder / "checkpoint" / CONFIG_FILE)
+    if config["recipe"] != json.loads(json.dumps(described(recipe_name, recipe))):
+        raise TrainingError(
+            f"{folder} was trained by another recipe of that name, or another protocol. Move it away, or give "
+            "another folder as --runs."
+        )
+    return config
+
+
 def run_folder(runs: Path, system: str, recipe_name: str, seed: int, fold: int | None = None) -> Path:
     """Where the run of that name is kept."""
     return runs / f"{system}-{recipe_name}-{'' if fold is None else f'fold{fold}-'}seed{seed}"
@@ -122,8 +131,8 @@ def install(checkpoint: Path, system: str) -> Path:
     """Put a run's checkpoint into the weights folder in place of what is there; returns its new folder.
 
     What the checkpoint before predicted goes with it: it must not be taken for predictions of the new one. What the
-    study's recipe reached stays, and where the recipe is the same, so does what `OF_THE_FOLDS` names: by another one, a
-    score of 80 % means something else.
+    study's recipe reached stays, as does what the second teacher is worth; and where the recipe is the same, so does
+    what `OF_THE_FOLDS` names: by another one, a score of 80 % means something else.
     """
     target = weights_folder() / system
     partial = target.with_name(f"{system}.partial")
@@ -131,7 +140,7 @@ def install(checkpoint: Path, system: str) -> Path:
     shutil.copytree(checkpoint, partial)
     before = read_config(target / CONFIG_FILE)["recipe"]["name"] if (target / CONFIG_FILE).exists() else None
     same = before == read_config(checkpoint / CONFIG_FILE)["recipe"]["name"]
-    for pattern in (str(STUDY_FOLDER / "*"), *(OF_THE_FOLDS if same else ())):
+    for pattern in (str(STUDY_FOLDER / "*"), str(TEACHERS_FOLDER / "*"), *(OF_THE_FOLDS if same else ())):
         for file in target.glob(pattern):
             kept = partial / file.relative_to(target)
             kept.parent.mkdir(parents=True, exist_ok=True)

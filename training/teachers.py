@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from brain_tumor.checkpoints import weights_folder
 from brain_tumor.registry import get_spec
 from training.data import DataError
 from training.estimates import Estimate, estimates
-from training.evaluation import Predictions, evaluation_folder, percent, read_predictions, table, write_predictions
+from training.evaluation import Predictions, percent, read_predictions, table, write_predictions
 from training.outoffold import TUMOURS, distinct, fold_checkpoints, patients
 from training.protocols import PATIENTWISE, patientwise_folds
+from training.runs import TEACHERS_FOLDER
 
 RECIPES_COMPARED = {"labels_only": "labels alone", "boxes": "labels and tumour boxes"}
 """Recipe -> its teachers, without the boxes first."""
-FOLDER = "second_teacher"
 
 
 def measure_all(system: str, root: Path, runs: Path) -> Path:
@@ -36,7 +37,7 @@ def measure_all(system: str, root: Path, runs: Path) -> Path:
             f"training train {system} --protocol {PATIENTWISE} --fold 1 --recipe {' (or '.join(RECIPES_COMPARED)})`."
         )
     parts = patientwise_folds(root).parts
-    folder = evaluation_folder(system) / FOLDER
+    folder = weights_folder() / system / TEACHERS_FOLDER
     for recipe, found in checkpoints.items():
         write_predictions([(found[fold], parts[fold]) for fold in folds], root, folder / f"{recipe}.csv")
     return folder
@@ -44,13 +45,15 @@ def measure_all(system: str, root: Path, runs: Path) -> Path:
 
 def comparison(systems: Iterable[str]) -> str:
     """Markdown: accuracies on patients not seen by what taught, and their difference."""
-    rows = [row for system in systems if (evaluation_folder(system) / FOLDER).exists() for row in _rows(system)]
+    rows = [
+        row for system in systems if (weights_folder() / system / TEACHERS_FOLDER).exists() for row in _rows(system)
+    ]
     header = ["system", "teachers", "folds", "three tumours (95 % interval)", "four classes (95 % interval)"]
     return table(header, rows) if rows else "Not measured yet."
 
 
 def _rows(system: str) -> list[list[str]]:
-    folder = evaluation_folder(system) / FOLDER
+    folder = weights_folder() / system / TEACHERS_FOLDER
     found = [distinct(read_predictions(folder / f"{recipe}.csv")) for recipe in RECIPES_COMPARED]
     if len({predictions.images for predictions in found}) > 1:
         raise DataError(f"The files in {folder} are of other images: make both anew with `python -m training trust`.")
