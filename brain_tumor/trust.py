@@ -105,9 +105,9 @@ def consensus(predictions: Sequence[Prediction], overlap: float | None = None) -
     """What several answers about one slice come to.
 
     Refused, if half of the models or more take the picture for no brain MRI slice. Uncertain, if fewer do, if a model
-    rules the leading class out, if no class but several remain for most models, or if they look at different places.
-    Otherwise the class with the largest mean probability: models whose scores were never held against patients not seen
-    have a vote, but do not say how sure the answer is where others can.
+    rules the leading class out, if several classes remain for most of the models that can say so, or if they look at
+    different places. Otherwise the class with the largest mean probability. Models whose scores were never held against
+    patients not seen rule out what they do not predict, but do not say how sure the answer is where others can.
 
     Args:
         predictions: one per model, at least one.
@@ -148,8 +148,10 @@ def _verdict(
     if against:
         ruled_out = f", which rules {text} out" if any(p.prediction_set for p in against) else ""
         return UNCERTAIN, f"{_list(_answer(p) for p in against)}{ruled_out}."
-    open_ = [chosen for chosen in sets if len(chosen) > 1]
-    if 2 * len(open_) > len(predictions):
+    # Of the models that can leave several classes open: those that were measured on patients not seen.
+    measured = [p for p in predictions if p.prediction_set]
+    open_ = [p.prediction_set for p in measured if len(p.prediction_set) > 1]
+    if 2 * len(open_) > len(measured):
         remaining = sorted({name for chosen in open_ for name in chosen}, key=CLASS_NAMES.index)
         return UNCERTAIN, f"{either(remaining).capitalize()}: the models cannot rule either out."
     if overlap is not None and overlap < MIN_OVERLAP and leading != "notumor":

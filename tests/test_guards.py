@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
-from training.guards import _share_of_kinds
+import pytest
+
+from training.evaluation import evaluation_folder
+from training.guards import REFUSAL_FILE, SEEN_FILE, _share_of_kinds, refusal_card, refusal_table, seen_table
 
 
 def limits(text: str) -> tuple[float, float]:
@@ -19,3 +23,68 @@ def test_pictures_of_one_kind_are_one_piece_of_evidence():
     assert in_all_kinds.startswith("97.42 % (")
     assert limits(in_one_kind)[0] < limits(in_all_kinds)[0] - 1
     assert limits(in_one_kind)[1] == 100
+
+
+def rate(n: int, **counts: int) -> dict[str, object]:
+    return {"n": n, **counts}
+
+
+def refusals(refused: int, pictures: int) -> dict[str, object]:
+    """As `training.refusal` writes it: `refused` of 200 slices, all of so many real pictures."""
+    kinds = {"cat": rate(25, refused=25), "fractal": rate(25, refused=20)}
+    return {
+        "in_use": {
+            "slices": {"kaggle": rate(200, refused=refused)},
+            "slices_as_brought": {"rotated": rate(25, refused=1)},
+            "bundled": rate(pictures, refused=pictures),
+        },
+        "fitted_to_kinds_of_role_fit": {
+            "kinds": {"test": kinds},
+            "slices": {"kaggle": rate(200, refused=1)},
+            "passed": [25, 26, 27, 28, 29] if refused == 2 else [26, 27, 28, 29, 30],
+        },
+    }
+
+
+def seen(found: int) -> dict[str, object]:
+    return {
+        "copies": [rate(100, found=found) | {"images": "kaggle Testing"}],
+        "false_alarms": [],
+        "chosen_on": 264,
+        "training_images_disturbed": [rate(200, found=100) | {"images": "tilted, degrees 8"}],
+        "picture_variance_explained_by_codes": 0.4,
+    }
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.setenv("BRAIN_TUMOR_WEIGHTS", str(tmp_path))
+
+    def write(system: str, name: str, content: dict) -> None:
+        evaluation_folder(system).mkdir(parents=True, exist_ok=True)
+        (evaluation_folder(system) / name).write_text(json.dumps(content))
+
+    return write
+
+
+def test_systems_stand_beside_each_other_also_where_they_saw_other_pictures(write):
+    write("cnn_v4", REFUSAL_FILE, refusals(2, pictures=38))
+    write("resnet18", REFUSAL_FILE, refusals(4, pictures=37))
+    lines = refusal_table(["cnn_v4", "resnet18", "resnet50"]).splitlines()
+    slices = next(line for line in lines if "kaggle: slices" in line)
+    assert "1.00 %" in slices and "2.00 %" in slices
+    assert sum("real pictures" in line for line in lines) == 2
+    assert "rotated" not in "".join(lines) and "rotated" in refusal_card("cnn_v4")
+    # Of the fractals 26 to 29 pass both.
+    assert "At least one of the 2 systems" in lines[-1] and "92.00 %" in lines[-1]
+    assert refusal_card("resnet50") == ""
+
+
+def test_indexes_that_are_alike_share_their_lines(write):
+    write("cnn_v4", SEEN_FILE, seen(99))
+    write("resnet18", SEEN_FILE, seen(99))
+    write("resnet50", SEEN_FILE, seen(98))
+    lines = [line for line in seen_table(["cnn_v4", "resnet18", "resnet50"]).splitlines() if "kaggle" in line]
+    assert len(lines) == 2
+    assert "CNN v4 (optimized), ResNet-18 " in lines[0] and "99.00 %" in lines[0]
+    assert "ResNet-50" in lines[1] and "98.00 %" in lines[1]

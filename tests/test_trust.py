@@ -128,6 +128,15 @@ def test_a_model_that_is_not_calibrated_votes_but_does_not_say_how_sure_the_answ
     assert (found.verdict, found.why) == (UNCERTAIN, "ResNet-50 says meningioma.")
 
 
+def test_models_that_cannot_leave_classes_open_do_not_outvote_those_that_do():
+    open_ = [answer(name, "glioma", ("meningioma",)) for name in ("cnn_v4", "resnet18")]
+    plain = [replace(answers("glioma")[0], model=name) for name in ("resnet50", "efficientnet_b0")]
+    found = consensus([*open_, *plain], overlap=0.5)
+    assert (found.verdict, found.leading) == (UNCERTAIN, "glioma")
+    assert "Glioma or meningioma" in found.why
+    assert consensus([open_[0], answer("resnet18", "glioma"), *plain], overlap=0.5).verdict == "glioma"
+
+
 def test_two_classes_that_remain_are_both_named():
     found = consensus([answer(name, "glioma", ("meningioma",)) for name in ("cnn_v4", "resnet18")], overlap=0.5)
     assert found.verdict == UNCERTAIN

@@ -215,8 +215,14 @@ def _trust(arguments: argparse.Namespace) -> int:
     parts = arguments.only or [*TRUST, *(TOGETHER if len(systems) > 1 else ())]
     for system in systems:
         for part, measure_part in (TRUST | ON_REQUEST).items():
-            if part in parts:
+            if part not in parts:
+                continue
+            try:
                 print(measure_part(system, root, arguments.runs), flush=True)
+            except DataError as error:
+                if ALL not in arguments.systems:
+                    raise
+                print(f"{system} is left out. {error}", file=sys.stderr, flush=True)
     for part in (part for part in TOGETHER if part in parts):
         print(TOGETHER[part](systems, root, arguments.runs), flush=True)
     write_all()

@@ -286,9 +286,9 @@ def _results_section(spec: ModelSpec, config: dict[str, Any], results: list[Resu
     warnings = [f"> - {d.title}: {fault}" for d in _data_sets(config, results) for fault in d.faults]
     yield "\n".join(["> **Read these numbers with care.** Known faults of the data:", ">", *warnings])
     yield (
-        "Intervals are Wilson's, at 95 %: they hold for images like these, not for other scanners, hospitals or "
-        "patients. Every number measured here is computed from the per-image logits in `evaluation/*.csv` by "
-        "`python -m training tables`."
+        "Intervals of these results are Wilson's, at 95 %: they hold for images like these, not for other scanners, "
+        "hospitals or patients. Every result is computed from the per-image logits in `evaluation/*.csv` by `python -m "
+        "training tables`."
     )
     for result in results:
         yield f"### `{result.protocol}`"

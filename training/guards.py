@@ -23,8 +23,9 @@ def refusal_table(systems: Iterable[str]) -> str:
     if not measured:
         return _NOTHING
     shares = [_essential(content) for _, content in measured]
-    rows = [[shown, *(one.get(shown, DASH) for one in shares)] for shown in shares[0]]
-    header = ["shown", *(get_spec(system).title for system, _ in measured)]
+    everything = dict.fromkeys(shown for one in shares for shown in one)
+    rows = [[shown, *(one.get(shown, DASH) for one in shares)] for shown in everything]
+    header = ["refused (95 % interval), of", *(get_spec(system).title for system, _ in measured)]
     gates = [
         f"{_share(_other_gate(content)['slices']['kaggle'], 'refused')}, for {get_spec(system).title}"
         for system, content in measured
@@ -32,9 +33,8 @@ def refusal_table(systems: Iterable[str]) -> str:
     return "\n\n".join(
         [
             table(header, rows),
-            "Kinds that a gate was not fitted to were shown to one made in the same way from fewer kinds of pictures; "
-            f"of Kaggle's slices it refuses {'; '.join(gates)}. Intervals for such kinds are over kinds, not over "
-            "pictures.",
+            "Pictures of kinds that a gate was not fitted to, the interval over these kinds, were shown to a gate made "
+            f"in the same way from fewer kinds; of Kaggle's slices it refuses {'; '.join(gates)}.",
             *_together(measured),
         ]
     )
@@ -42,7 +42,12 @@ def refusal_table(systems: Iterable[str]) -> str:
 
 def refusal_card(system: str) -> str:
     """All that was measured of one system's refusals; nothing where nothing was."""
-    return "".join(_refusal(content) for _, content in _measured([system], REFUSAL_FILE))
+    return "".join(
+        f"{_refusal(content)}\n\nPictures of kinds that the gate was not fitted to, the interval over these kinds, "
+        "were shown to a gate made in the same way from fewer kinds, which refuses "
+        f"{_share(_other_gate(content)['slices']['kaggle'], 'refused')}, of Kaggle's slices."
+        for _, content in _measured([system], REFUSAL_FILE)
+    )
 
 
 def seen_table(systems: Iterable[str]) -> str:
@@ -62,7 +67,7 @@ def seen_table(systems: Iterable[str]) -> str:
     header = ["index of", "images", "copies of training images found", "others taken for one"]
     _, first = measured[0]
     worst = [
-        f"{rate['images']} {100 * rate['found'] / rate['n']:.0f} %"
+        f"{rate['images']}: {100 * rate['found'] / rate['n']:.0f} %"
         for rate in first["training_images_disturbed"]
         if rate["found"] < 0.95 * rate["n"]
     ]
@@ -70,7 +75,7 @@ def seen_table(systems: Iterable[str]) -> str:
         f"{table(header, rows)}\n\n"
         f"{DASH}: there are no others. The threshold in use is chosen on {first['chosen_on']} slices that are no "
         "copies; each of the others is judged here by one that was chosen without it and its fold.\n\n"
-        f"Training images that are changed more are found less often: {', '.join(worst)}.\n\n"
+        f"Training images that are changed more are found less often: {'; '.join(worst)}.\n\n"
         f"From its code, {percent(first['picture_variance_explained_by_codes'])} of the variance of a picture of "
         "32 x 32 pixels can be told by a linear decoder."
     )

@@ -101,9 +101,10 @@ def accuracy_table(found: Mapping[str, Believed]) -> str:
     rows = [_accuracy_row(get_spec(one.system).title, one.metrics) for one in found.values()]
     if len(found) > 1:
         together = ensemble([one.predictions for one in found.values()])
-        rows.append(_accuracy_row(f"all {len(found)} together", measure_patientwise(together)))
+        titles = " and ".join(get_spec(name).title for name in found)
+        rows.append(_accuracy_row(f"{titles} together", measure_patientwise(together)))
     rows += [
-        [f"{name}, ImageNet weights, as reported by others", "5", percent(value), DASH, DASH, DASH]
+        [f"others' {name}, ImageNet weights, as they report", "5", percent(value), DASH, DASH, DASH]
         for name, value in PUBLISHED
     ]
     return table(header, rows)

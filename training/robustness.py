@@ -7,11 +7,12 @@ shortcut that the network took, or a fragility that its user must know of.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, find_checkpoint, load_network, read_config
@@ -19,6 +20,7 @@ from brain_tumor.disturbance import DISTURBANCES, Disturbance, disturb
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier
 from brain_tumor.labels import class_index
+from brain_tumor.preprocessing import preprocess
 from brain_tumor.registry import get_spec
 from training.data import DATA_SETS, FIGSHARE, DataError, Record, folder_of, read_records
 from training.evaluation import DASH, Interval, evaluation_folder, percent, table, wilson
@@ -152,13 +154,19 @@ def probe_answers(classifier: Classifier, records: Sequence[Record], root: Path)
         image = read_image(folders[record.dataset] / record.image).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         versions = [image, *(disturb(image, *condition) for condition in conditions())]
         answers[i, 0] = class_index(record.label)
-        answers[i, 1:] = [class_index(p.predicted_class) for p in _in_batches(classifier, versions)]
+        answers[i, 1:] = _predicted(classifier, versions)
     return answers
 
 
-def _in_batches(classifier: Classifier, images: Sequence[Image.Image]) -> Iterator:
-    for start in range(0, len(images), BATCH):
-        yield from classifier.classify(images[start : start + BATCH])
+def _predicted(classifier: Classifier, images: Sequence[Image.Image]) -> list[int]:
+    """Class indices; without the guards, which take longer than a small network and say nothing about the class."""
+    predicted = []
+    with torch.no_grad():
+        for start in range(0, len(images), BATCH):
+            batch = preprocess(images[start : start + BATCH], classifier.spec.preprocessing)
+            logits = classifier.tail(classifier.trunk(batch.contiguous(memory_format=torch.channels_last)))
+            predicted += logits.argmax(dim=1).tolist()
+    return predicted
 
 
 def summarise(test: str, answers: np.ndarray) -> Probe:
@@ -214,17 +222,22 @@ def compare(measured: Sequence[Robustness]) -> str:
         if not probes:
             continue
         flips = [{(e.disturbance, e.severity): e.flipped for e in probe.effects} for _, probe in probes]
-        rows = [
-            [d.title, " · ".join(map(d.text, d.severities)), *(_flips(one, d) for one in flips)]
-            for d in DISTURBANCES.values()
-        ]
+        rows = [[d.title, _severities(d), *(_flips(one, d) for one in flips)] for d in DISTURBANCES.values()]
         titles = [f"{get_spec(system).title}, n = {probe.n:,}" for system, probe in probes]
         parts.append(f"{title}, of 100 answers:\n\n{table(['change', 'by', *titles], rows)}")
     return "\n\n".join(parts)
 
 
+def _severities(disturbance: Disturbance) -> str:
+    if len(disturbance.severities) == 1:
+        return DASH
+    numbers = " · ".join(f"{severity:g}" for severity in disturbance.severities).replace("-", "−")
+    return f"{numbers} {disturbance.unit}".rstrip()
+
+
 def _flips(flips: Mapping[tuple[str, float], float], disturbance: Disturbance) -> str:
-    return " · ".join(f"{100 * flips[disturbance.name, severity]:.1f}" for severity in disturbance.severities)
+    shares = [flips.get((disturbance.name, severity)) for severity in disturbance.severities]
+    return " · ".join(DASH if share is None else f"{100 * share:.1f}" for share in shares)
 
 
 def flip_table(probe: Probe) -> str:

@@ -18,6 +18,8 @@ from training.runs import TEACHERS_FOLDER
 
 RECIPES_COMPARED = {"labels_only": "labels alone", "boxes": "labels and tumour boxes"}
 """Recipe -> its teachers, without the boxes first."""
+ALIKE = ("data", "seed", "hardware")
+"""What config.json must say of both."""
 
 
 def measure_all(system: str, root: Path, runs: Path) -> Path:
@@ -27,7 +29,7 @@ def measure_all(system: str, root: Path, runs: Path) -> Path:
         `weights/<system>/evaluation/second_teacher`, with a CSV file for each recipe.
 
     Raises:
-        DataError: there is no fold that both have a network for.
+        DataError: there is no fold that both have a network for, or the two were trained on unlike terms.
     """
     checkpoints = {recipe: fold_checkpoints(system, runs, recipe) for recipe in RECIPES_COMPARED}
     folds = sorted(set.intersection(*(set(found) for found in checkpoints.values())))
@@ -36,6 +38,13 @@ def measure_all(system: str, root: Path, runs: Path) -> Path:
             f"No fold of {system} is trained both with the boxes and without in {runs}. Train it with `python -m "
             f"training train {system} --protocol {PATIENTWISE} --fold 1 --recipe {' (or '.join(RECIPES_COMPARED)})`."
         )
+    for fold in folds:
+        without, with_boxes = (found[fold].config for found in checkpoints.values())
+        if different := [key for key in ALIKE if without[key] != with_boxes[key]]:
+            raise DataError(
+                f"Fold {fold} was trained with the boxes and without on unlike terms ({', '.join(different)}), so the "
+                f"difference is not that of the boxes. Delete the older run in {runs}, and train it again."
+            )
     parts = patientwise_folds(root).parts
     folder = weights_folder() / system / TEACHERS_FOLDER
     for recipe, found in checkpoints.items():
@@ -45,25 +54,32 @@ def measure_all(system: str, root: Path, runs: Path) -> Path:
 
 def comparison(systems: Iterable[str]) -> str:
     """Markdown: accuracies on patients not seen by what taught, and their difference."""
-    rows = [
-        row for system in systems if (weights_folder() / system / TEACHERS_FOLDER).exists() for row in _rows(system)
-    ]
-    header = ["system", "teachers", "folds", "three tumours (95 % interval)", "four classes (95 % interval)"]
+    rows = [row for system in systems if all(path.exists() for path in _files(system)) for row in _rows(system)]
+    header = ["system", "teachers", "folds", "three tumours (95 % interval)", "n", "four classes (95 % interval)", "n"]
     return table(header, rows) if rows else "Not measured yet."
 
 
+def _files(system: str) -> list[Path]:
+    return [weights_folder() / system / TEACHERS_FOLDER / f"{recipe}.csv" for recipe in RECIPES_COMPARED]
+
+
 def _rows(system: str) -> list[list[str]]:
-    folder = weights_folder() / system / TEACHERS_FOLDER
-    found = [distinct(read_predictions(folder / f"{recipe}.csv")) for recipe in RECIPES_COMPARED]
+    found = [distinct(read_predictions(path)) for path in _files(system)]
     if len({predictions.images for predictions in found}) > 1:
-        raise DataError(f"The files in {folder} are of other images: make both anew with `python -m training trust`.")
+        raise DataError(
+            f"What {system} predicted with the boxes and without is of other images. Make both anew with `python -m "
+            f"training trust {system} --only {TEACHERS_FOLDER.name}`."
+        )
     title, folds = get_spec(system).title, str(len(set(found[0].folds)))
     three, four = _estimates(found, tumours_only=True), _estimates(found, tumours_only=False)
-    rows = [
-        [title, teachers, folds, percent(a.mean, a.interval), percent(b.mean, b.interval)]
-        for teachers, a, b in zip(RECIPES_COMPARED.values(), three, four, strict=False)
+    n = f"{np.isin(found[0].labels, TUMOURS).sum():,}", f"{len(found[0].labels):,}"
+    cells = [
+        [percent(a.mean, a.interval), n[0], percent(b.mean, b.interval), n[1]]
+        for a, b in zip(three[:-1], four[:-1], strict=True)
     ]
-    return [*rows, [title, "difference, in points", folds, _points(three[-1]), _points(four[-1])]]
+    cells.append([_points(three[-1]), n[0], _points(four[-1]), n[1]])
+    teachers = [*RECIPES_COMPARED.values(), "difference, in points"]
+    return [[title, taught, folds, *row] for taught, row in zip(teachers, cells, strict=True)]
 
 
 def _estimates(found: list[Predictions], tumours_only: bool) -> list[Estimate]:
