@@ -224,7 +224,7 @@ def compare(measured: Sequence[Robustness]) -> str:
         flips = [{(e.disturbance, e.severity): e.flipped for e in probe.effects} for _, probe in probes]
         rows = [[d.title, _severities(d), *(_flips(one, d) for one in flips)] for d in DISTURBANCES.values()]
         titles = [f"{get_spec(system).title}, n = {probe.n:,}" for system, probe in probes]
-        parts.append(f"{title}, of 100 answers:\n\n{table(['change', 'by', *titles], rows)}")
+        parts.append(f"How many of 100 answers flip. {title}:\n\n{table(['change', 'by', *titles], rows)}")
     return "\n\n".join(parts)
 
 
