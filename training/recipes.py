@@ -157,7 +157,7 @@ _ACQUISITION_GENTLE = Augmentation(
 # Patients that are not known lie differently in the scanner than those that are.
 _ACQUISITION_STRONG = replace(_ACQUISITION, rotation=20, scale=0.2)
 
-# For the five folds, where images are few: the boxes say where to look long before the labels have taught it.
+# For the five folds. The boxes teach where the tumour is; which it is, the labels teach as well alone (docs/trust.md).
 _BOXES = Recipe(
     phases=_everything(18, 1.5e-3),
     protocol="patientwise",
