@@ -19,7 +19,7 @@ from training.download import fetch, overview
 from training.engine import TrainingError
 from training.evaluation import describe, evaluate, measure, read_predictions, systems_with_weights
 from training.initialisation import InitialisationError
-from training.outoffold import CLUSTERS_FILE, fold_checkpoints, predict_folds
+from training.outoffold import CLUSTERS_FILE, NoFoldsError, fold_checkpoints, predict_folds
 from training.patients import write_clusters
 from training.protocols import FOLDS, PATIENTWISE, PROTOCOLS
 from training.publish import PublishError, model_uploads, send, space_upload
@@ -219,10 +219,10 @@ def _trust(arguments: argparse.Namespace) -> int:
                 continue
             try:
                 print(measure_part(system, root, arguments.runs), flush=True)
-            except DataError as error:
+            except NoFoldsError as error:
                 if ALL not in arguments.systems:
                     raise
-                print(f"{system} is left out. {error}", file=sys.stderr, flush=True)
+                print(f"{system}, {part} is left out. {error}", file=sys.stderr, flush=True)
     for part in (part for part in TOGETHER if part in parts):
         print(TOGETHER[part](systems, root, arguments.runs), flush=True)
     write_all()

@@ -42,7 +42,7 @@ from training.heatmaps import (
     read_slice,
     smoothly,
 )
-from training.outoffold import patients
+from training.outoffold import NoFoldsError, patients
 from training.protocols import patientwise_folds, read_groups
 from training.robustness import classifier, run_checkpoint, sample
 
@@ -171,7 +171,7 @@ def measure_all(system: str, root: Path, checkpoints: Mapping[int, Path]) -> Pat
         DataError: figshare-cheng is not in `root`, or there are fewer than two checkpoints.
     """
     if len(checkpoints) < 2:
-        raise DataError("Maps are scored on two folds or more: the threshold for one is chosen on the others.")
+        raise NoFoldsError("Maps are scored on two folds or more: the threshold for one is chosen on the others.")
     records = read_records(FIGSHARE, root, "images")
     classifiers = {fold: classifier(run_checkpoint(system, folder)) for fold, folder in sorted(checkpoints.items())}
     report, judged = measure(system, classifiers, records, root, _without_tumour(root))

@@ -22,6 +22,10 @@ RESAMPLINGS = 2000
 TUMOURS = tuple(i for i, name in enumerate(CLASS_NAMES) if name in FIGSHARE.counts["images"])
 
 
+class NoFoldsError(DataError):
+    """A system's folds are not trained; the message says how to."""
+
+
 @dataclass(frozen=True)
 class PatientwiseMetrics:
     """Out-of-fold accuracies, fractions, with 95 % bootstrap intervals over patients.
@@ -60,11 +64,11 @@ def predict_folds(system: str, root: Path, runs: Path) -> Path:
     """Write `weights/<system>/evaluation/patientwise.csv`, out of fold, for the folds that are trained.
 
     Raises:
-        DataError: no fold is trained.
+        NoFoldsError: no fold is trained.
     """
     checkpoints = fold_checkpoints(system, runs)
     if not checkpoints:
-        raise DataError(
+        raise NoFoldsError(
             f"No fold of {system} is trained in {runs}. Train each with "
             f"`python -m training train {system} --protocol {PATIENTWISE} --fold 1`, 2, 3, 4 and 5."
         )
@@ -105,9 +109,7 @@ def measure_patientwise(predictions: Predictions) -> PatientwiseMetrics:
     kept = distinct(predictions)
     clusters = patients(kept.images)
     tumour = np.isin(kept.labels, TUMOURS)
-    # Logits of the three tumour classes alone.
-    three = np.array(TUMOURS)[kept.logits[:, TUMOURS].argmax(axis=1)] == kept.labels
-    four = kept.predicted == kept.labels
+    three, four = right_among(kept, TUMOURS), kept.predicted == kept.labels
     return PatientwiseMetrics(
         folds=tuple(sorted({fold for fold in kept.folds if fold is not None})),
         tumour_n=int(tumour.sum()),
@@ -118,6 +120,11 @@ def measure_patientwise(predictions: Predictions) -> PatientwiseMetrics:
         overall_interval=bootstrap(four, clusters),
         recall={name: float(four[kept.labels == i].mean()) for i, name in enumerate(CLASS_NAMES)},
     )
+
+
+def right_among(predictions: Predictions, classes: tuple[int, ...]) -> np.ndarray:
+    """Whether the largest logit of these classes alone is that of the true one, bool (N,)."""
+    return np.array(classes)[predictions.logits[:, classes].argmax(axis=1)] == predictions.labels
 
 
 def bootstrap(values: np.ndarray, clusters: np.ndarray) -> Interval:

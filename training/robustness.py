@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, find_checkpoint, load_network, read_config
@@ -20,10 +19,10 @@ from brain_tumor.disturbance import DISTURBANCES, Disturbance, disturb
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier
 from brain_tumor.labels import class_index
-from brain_tumor.preprocessing import preprocess
 from brain_tumor.registry import get_spec
 from training.data import DATA_SETS, FIGSHARE, DataError, Record, folder_of, read_records
 from training.evaluation import DASH, Interval, evaluation_folder, percent, table, wilson
+from training.heatmaps import look
 from training.protocols import clean_test
 
 FILE = "robustness.json"
@@ -160,13 +159,8 @@ def probe_answers(classifier: Classifier, records: Sequence[Record], root: Path)
 
 def _predicted(classifier: Classifier, images: Sequence[Image.Image]) -> list[int]:
     """Class indices; without the guards, which take longer than a small network and say nothing about the class."""
-    predicted = []
-    with torch.no_grad():
-        for start in range(0, len(images), BATCH):
-            batch = preprocess(images[start : start + BATCH], classifier.spec.preprocessing)
-            logits = classifier.tail(classifier.trunk(batch.contiguous(memory_format=torch.channels_last)))
-            predicted += logits.argmax(dim=1).tolist()
-    return predicted
+    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    return [index for batch in batches for index in look(classifier, batch).predicted]
 
 
 def summarise(test: str, answers: np.ndarray) -> Probe:

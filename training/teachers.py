@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from brain_tumor.checkpoints import weights_folder
+from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.registry import get_spec
 from training.data import DataError
 from training.estimates import Estimate, estimates
 from training.evaluation import Predictions, percent, read_predictions, table, write_predictions
-from training.outoffold import TUMOURS, distinct, fold_checkpoints, patients
+from training.outoffold import TUMOURS, NoFoldsError, distinct, fold_checkpoints, patients, right_among
 from training.protocols import PATIENTWISE, patientwise_folds
 from training.runs import TEACHERS_FOLDER
 
@@ -29,12 +30,13 @@ def measure_all(system: str, root: Path, runs: Path) -> Path:
         `weights/<system>/evaluation/second_teacher`, with a CSV file for each recipe.
 
     Raises:
-        DataError: there is no fold that both have a network for, or the two were trained on unlike terms.
+        NoFoldsError: there is no fold that both have a network for.
+        DataError: the two were trained on unlike terms.
     """
     checkpoints = {recipe: fold_checkpoints(system, runs, recipe) for recipe in RECIPES_COMPARED}
     folds = sorted(set.intersection(*(set(found) for found in checkpoints.values())))
     if not folds:
-        raise DataError(
+        raise NoFoldsError(
             f"No fold of {system} is trained both with the boxes and without in {runs}. Train it with `python -m "
             f"training train {system} --protocol {PATIENTWISE} --fold 1 --recipe {' (or '.join(RECIPES_COMPARED)})`."
         )
@@ -71,7 +73,7 @@ def _rows(system: str) -> list[list[str]]:
             f"training trust {system} --only {TEACHERS_FOLDER.name}`."
         )
     title, folds = get_spec(system).title, str(len(set(found[0].folds)))
-    three, four = _estimates(found, tumours_only=True), _estimates(found, tumours_only=False)
+    three, four = _estimates(found, TUMOURS), _estimates(found, tuple(range(len(CLASS_NAMES))))
     n = f"{np.isin(found[0].labels, TUMOURS).sum():,}", f"{len(found[0].labels):,}"
     cells = [
         [percent(a.mean, a.interval), n[0], percent(b.mean, b.interval), n[1]]
@@ -82,11 +84,10 @@ def _rows(system: str) -> list[list[str]]:
     return [[title, taught, folds, *row] for taught, row in zip(teachers, cells, strict=True)]
 
 
-def _estimates(found: list[Predictions], tumours_only: bool) -> list[Estimate]:
-    """Accuracies of both, then the difference, the second less the first, on the same slices."""
+def _estimates(found: list[Predictions], classes: tuple[int, ...]) -> list[Estimate]:
+    """Accuracies of both among these classes, then the difference, the second less the first, on the same slices."""
     labels, clusters = found[0].labels, patients(found[0].images)
-    classes = np.array(TUMOURS) if tumours_only else np.arange(found[0].logits.shape[1])
-    right = np.stack([classes[p.logits[:, classes].argmax(axis=1)] == labels for p in found], axis=1).astype(float)
+    right = np.stack([right_among(predictions, classes) for predictions in found], axis=1).astype(float)
     kept = np.isin(labels, classes)
     return estimates(np.column_stack([right, right[:, 1] - right[:, 0]])[kept], clusters[kept])
 
