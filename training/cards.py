@@ -454,7 +454,11 @@ def _texts(found: dict[str, patientwise.Believed]) -> dict[Path, str]:
         texts[weights_folder() / system / CARD_FILE] = model_card(system)
     texts |= patientwise.texts(found)
     if _readme_wants_results():
-        blocks = {RESULTS_BLOCK: results_table, "patientwise": partial(patientwise.accuracy_table, found)}
+        blocks = {
+            RESULTS_BLOCK: results_table,
+            "patientwise": partial(patientwise.accuracy_table, found),
+            "asked": partial(_asked, found),
+        }
         texts[_readme()] = _updated(_readme(), blocks)
     document = weights_folder().parent / DOCUMENT
     if document.exists():
@@ -473,6 +477,7 @@ def _updated(path: Path, blocks: dict[str, Callable[[], str]]) -> str:
 
 def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callable[[], str]]:
     return {
+        "asked": partial(_asked, found),
         "accuracy": partial(patientwise.accuracy_table, found),
         "second_teacher": lambda: teachers.comparison(systems_with_weights()),
         "calibration": partial(patientwise.calibration_table, found),
@@ -484,6 +489,10 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "explanations": lambda: _compared(localisation.JSON_FILE, localisation.read, localisation_tables.compare),
         "robustness": lambda: _compared(robustness.FILE, robustness.read, robustness.compare),
     }
+
+
+def _asked(found: dict[str, patientwise.Believed]) -> str:
+    return patientwise.coverage_note(found, [name for name in systems_with_weights() if get_spec(name).offered])
 
 
 def _compared(name: str, read: Callable[[Path], Any], compare: Callable[[list[Any]], str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -78,6 +78,45 @@ def believed() -> dict[str, Believed]:
     return found
 
 
+def asked_everything(found: Mapping[str, Believed]) -> dict[str, Believed]:
+    """The systems that all five folds were asked of; where fewer than two are, all systems."""
+    complete = {name: one for name, one in found.items() if one.complete}
+    return complete if len(complete) > 1 else dict(found)
+
+
+def listed(systems: Iterable[str]) -> str:
+    """Titles as a sentence names them: "A, B and C"."""
+    titles = [get_spec(name).title for name in systems]
+    return " and ".join(filter(None, [", ".join(titles[:-1]), *titles[-1:]]))
+
+
+def coverage_note(found: Mapping[str, Believed], offered: Sequence[str]) -> str:
+    """Markdown: which of the offered systems were asked about patients not seen, and what it means that others were
+    not."""
+    complete = [name for name in offered if name in found and found[name].complete]
+    partly = [name for name in offered if name in found and not found[name].complete]
+    never = [name for name in offered if name not in found]
+    were = {True: "were", False: "was"}
+    clauses = [f"{listed(complete)} {were[len(complete) > 1]} asked about all five folds"] if complete else []
+    for name in partly:
+        first, *rest = map(str, found[name].metrics.folds)
+        clauses.append(f"{listed([name])} about fold{'s' if rest else ''} {' and '.join([first, *rest])} of the five")
+    sentences = [f"{', '.join(clauses)}."] if clauses else []
+    if never:
+        several = len(never) > 1
+        sentences.append(
+            f"**{listed(never)} {were[several]} not measured on patients not seen**: "
+            + (
+                'their scores are shown as they are and called "not calibrated", they leave no classes open, and how '
+                "often the tumour is where they say is not known."
+                if several
+                else 'its scores are shown as they are and called "not calibrated", it leaves no classes open, and '
+                "how often the tumour is where it says is not known."
+            )
+        )
+    return " ".join(sentences)
+
+
 def texts(found: Mapping[str, Believed]) -> dict[Path, str]:
     """calibration.json, which the app reads, and patientwise.json, of every system."""
     written = {}
@@ -99,15 +138,24 @@ def accuracy_table(found: Mapping[str, Believed]) -> str:
     """Markdown: accuracies on patients not seen, with intervals over patients, beside what others reported."""
     header = ["system", "folds", "three tumours (95 % interval)", "n", "four classes (95 % interval)", "n"]
     rows = [_accuracy_row(get_spec(one.system).title, one.metrics) for one in found.values()]
-    if len(found) > 1:
-        together = ensemble([one.predictions for one in found.values()])
-        titles = " and ".join(get_spec(name).title for name in found)
-        rows.append(_accuracy_row(f"{titles} together", measure_patientwise(together)))
+    complete = asked_everything(found)
+    if len(complete) > 1:
+        rows.append(_together_row(complete, complete))
+    if len(complete) < len(found):
+        # A few folds are easier or harder than five: beside what all reach on them stands what the others do.
+        rows += [_together_row(complete, found), _together_row(found, found)]
     rows += [
         [f"others' {name}, ImageNet weights, as they report", "5", percent(value), DASH, DASH, DASH]
         for name, value in PUBLISHED
     ]
     return table(header, rows)
+
+
+def _together_row(systems: Mapping[str, Believed], asked: Mapping[str, Believed]) -> list[str]:
+    """What `systems` reach together on the slices that all of `asked` were asked about."""
+    common = frozenset.intersection(*(frozenset(one.predictions.images) for one in asked.values()))
+    predictions = ensemble([one.predictions.only(common) for one in systems.values()])
+    return _accuracy_row(f"{listed(systems)} together", measure_patientwise(predictions))
 
 
 def _accuracy_row(title: str, metrics: PatientwiseMetrics) -> list[str]:
@@ -169,7 +217,8 @@ def selective_table(found: Mapping[str, Believed]) -> str:
     ]
     if len(found) < 2:
         return table(header, rows)
-    verdicts, ranked = _decided(found)
+    together = asked_everything(found)
+    verdicts, ranked = _decided(together)
     rows.append(["consensus", *(percent(ranked.accuracy(share)) for share in SHARES)])
     others = (
         ""
@@ -180,7 +229,7 @@ def selective_table(found: Mapping[str, Believed]) -> str:
         )
     )
     sentence = (
-        f"The consensus of {' and '.join(get_spec(name).title for name in found)} names a class for "
+        f"The consensus of {listed(together)} names a class for "
         f"{percent(verdicts.share)} of {verdicts.n:,} slices and is right in "
         f"{percent(verdicts.accuracy, verdicts.interval)} of these.{others} Refusals, and systems without networks "
         "that have not seen these patients, are left out here; the page asks them too, and is silent more often."
@@ -213,6 +262,7 @@ def _overlaps(found: Mapping[str, Believed]) -> Overlaps | None:
 
 def overlap_table(found: Mapping[str, Believed]) -> str:
     """Markdown: how often systems that agree are right, by how far their heatmaps overlap."""
+    found = asked_everything(found)
     compared = _overlaps(found)
     if compared is None:
         return "Not measured yet."
@@ -235,7 +285,7 @@ def overlap_table(found: Mapping[str, Believed]) -> str:
             percent(float(np.mean(right)), bootstrap(np.array(right), patients(tuple(images)))) if images else DASH
         )
         rows.append([f"{low:g} to {high:g}", f"{len(right):,}", accuracy])
-    names = " and ".join(get_spec(name).title for name in compared.systems)
+    names = listed(compared.systems)
     sentence = f"Slices with a tumour that {names} give the same class, by how much of their heatmaps' mass they share:"
     return f"{sentence}\n\n{table(['overlap', 'n', 'right (95 % interval)'], rows)}"
 
@@ -250,7 +300,7 @@ def drawings(found: Mapping[str, Believed], folder: Path) -> dict[Path, tuple[pa
     if found:
         shown = [(name, one.selective.confidence.sum(), one.metrics) for name, one in found.items()]
         if len(found) > 1:
-            verdicts, ranked = _decided(found)
+            verdicts, ranked = _decided(asked_everything(found))
             shown.append((verdicts, ranked.confidence.sum()))
         source = repr(shown)
         drawn[folder / "selective.png"] = (partial(selective_figure, found), source)
@@ -291,7 +341,7 @@ def selective_figure(found: Mapping[str, Believed]) -> Figure:
         kept = share > 0.1
         axes.plot(share[kept], accuracy[kept], style, label=f"{get_spec(system).title}, n = {len(share):,}")
     if len(found) > 1:
-        verdicts, ranked = _decided(found)
+        verdicts, ranked = _decided(asked_everything(found))
         share, accuracy = ranked.curve()
         axes.plot(share[share > 0.1], accuracy[share > 0.1], color="black", label=f"consensus, n = {verdicts.n:,}")
         axes.plot(verdicts.share, verdicts.accuracy, "k*", markersize=12, label="where the consensus names a class")
