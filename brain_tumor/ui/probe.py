@@ -451,7 +451,8 @@ def _card(comparison: Comparison) -> str:
         f'data-after="{after.predicted_class}"><h3>{get_spec(before.model).title}</h3><p class="verdict">{verdict}</p>'
         f'<div class="change"><div class="pair">{_view("before", comparison.before)}{_view("after", comparison.after)}'
         f'</div><div class="numbers"><table><thead><tr><th scope="col">Probability</th><th scope="col">before</th>'
-        f'<th scope="col">after</th><th scope="col">points</th></tr></thead><tbody>{rows}</tbody></table>{refusal}{note}</div></div></article>'
+        f'<th scope="col">after</th><th scope="col">points</th></tr></thead><tbody>{rows}</tbody></table>'
+        f"{refusal}{note}</div></div></article>"
     )
 
 
