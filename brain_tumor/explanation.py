@@ -106,6 +106,11 @@ class Explanation:
         return self.heatmap / max(self.peak, BRIGHT)
 
     @property
+    def likely(self) -> bool:
+        """Of a map of the tumour's place: at the hottest place, a tumour is likelier than none."""
+        return self.peak >= 0.5
+
+    @property
     def peak(self) -> float:
         """Value of the hottest place, in [0, 1]."""
         return float(self.heatmap.max())

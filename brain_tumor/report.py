@@ -509,7 +509,8 @@ def _looked(explanation: Explanation) -> str:
         return f"No lines: {method} found nothing that speaks for {target}."
     if not explanation.found:
         return "No lines: no place taken for a tumour."
-    said = f"Lines: where it sees a tumour, {percent(explanation.peak)} sure."
+    sees = "sees" if explanation.likely else "suspects"
+    said = f"Lines: where it {sees} a tumour, {percent(explanation.peak)} sure."
     if support := explanation.support:
         there = support.of_hundred
         said += f" Of 100 tumours of unseen patients marked as surely, {there} were there (n = {support.n})."

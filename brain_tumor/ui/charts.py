@@ -124,6 +124,7 @@ def xy(
     for one in series:
         if one.line:
             parts.append(_path([at(*point) for point in one.line], f"line s{one.look}", one.name, DASHES[one.look]))
+    marks = []
     for one in series:
         for mark in one.marks:
             px, py = at(mark.x, mark.y)
@@ -131,10 +132,11 @@ def xy(
             if mark.interval:
                 (_, low), (_, up) = (at(mark.x, bound) for bound in mark.interval)
                 bar = f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{low:.1f}" y2="{up:.1f}"/>'
-            parts.append(_mark(px, py, one.look, mark.tooltip, bar))
+            marks.append(_mark(px, py, one.look, mark.tooltip, bar))
             if mark.label:
                 labels.append((px, py, mark.label))
-    parts.append(_labels(labels))
+    # No name may hide a mark.
+    parts += [_labels(labels), *marks]
     shown = series if len(series) > 1 else ()
     return _figure(
         title,

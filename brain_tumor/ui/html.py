@@ -150,8 +150,9 @@ def caption(explanation: Explanation) -> tuple[str, str]:
         if not explanation.found:
             return "<b>Sees no tumour</b> in any place", f"The slice, unmarked: {model} sees no tumour in any place"
         sure = percent(explanation.peak)
-        label = f"The slice; marked is where {model} sees a tumour, at the surest place {sure}"
-        return f"<b>Sees a tumour here</b>, {sure} sure where brightest", label
+        says = "sees" if explanation.likely else "suspects"
+        label = f"The slice; marked is where {model} {says} a tumour, at the surest place {sure}"
+        return f"<b>{says.capitalize()} a tumour here</b>, {sure} sure where brightest", label
     method, target = METHODS[explanation.method].title, DISPLAY_TEXT[explanation.target_class]
     if not explanation.found:
         label = f"The slice, unmarked: {method} found no evidence for {target}"
