@@ -122,7 +122,7 @@ _SPECS = (
         thaw=(("layer4",), ("layer3",)),
         study="A",
         reported_accuracy=0.9725,
-        patientwise_recipe="boxes_twice",
+        patientwise_recipe="boxes_thrice",
         location_stages=("layer3", "layer4"),
         offered=True,
     ),

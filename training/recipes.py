@@ -177,7 +177,14 @@ _BOXES = Recipe(
     validate=False,
 )
 
-# The same for the checkpoint itself, longer.
+# Eighteen epochs of so few images are few: the network grows a second time, from 160 px.
+_BOXES_TWICE = replace(
+    _BOXES,
+    phases=(*_BOXES.phases, Phase("again", 14, head_lr=1e-3, backbone_lr=1e-3)),
+    resolutions=(*_BOXES.resolutions, (18, 160), (30, 224)),
+)
+
+# As `_BOXES` for the checkpoint itself, longer.
 _TWO_TEACHERS = replace(
     _BOXES,
     # The second phase is at the network's own input size throughout: the first arrives there with its learning rate
@@ -235,11 +242,12 @@ RECIPES: dict[str, Recipe] = {
     "boxes": _BOXES,
     # What the boxes are worth is the difference (`training.teachers`).
     "labels_only": replace(_BOXES, box_weight=0.0),
-    "boxes_twice": replace(
-        # Eighteen epochs of so few images are few: the network grows a second time, from 160 px.
-        _BOXES,
-        phases=(*_BOXES.phases, Phase("again", 14, head_lr=1e-3, backbone_lr=1e-3)),
-        resolutions=(*_BOXES.resolutions, (18, 160), (30, 224)),
+    "boxes_twice": _BOXES_TWICE,
+    "boxes_thrice": replace(
+        # Both times it comes to its own input size with the learning rate nearly spent, and is no better there than at
+        # 160 px: a third phase stays there.
+        _BOXES_TWICE,
+        phases=(*_BOXES_TWICE.phases, Phase("full size", 6, head_lr=5e-4, backbone_lr=5e-4)),
     ),
     "two_teachers": _TWO_TEACHERS,
     "two_teachers_thrice": replace(
