@@ -336,6 +336,7 @@ def test_maps_that_show_where_it_looks_hit_and_the_middle_does_not(measured):
 def test_how_sure_maps_of_the_place_were_is_counted_with_how_often_they_were_right(measured):
     path, report = measured
     assert report.located == (Bin(0.9, 1.0, pytest.approx(1, abs=0.01), 9, 9),)
+    assert report.located_intervals == ((1, 1),)
     assert report.located == tuple(Bin(**row) for row in json.loads((path.parents[1] / LOCATED_FILE).read_text()))
 
 

@@ -11,19 +11,10 @@ from test_calibration import overconfident
 from brain_tumor.labels import class_index
 from training.data import FIGSHARE
 from training.evaluation import Predictions
-from training.outoffold import CLUSTERS_FILE, bootstrap, distinct, ensemble, measure_patientwise, patients
+from training.outoffold import CLUSTERS_FILE, distinct, ensemble, measure_patientwise, patients
 from training.patients import PATIENTS
 from training.protocols import FOLDS, read_groups
 from training.selective import decided, selective
-
-
-def test_slices_of_one_patient_widen_the_interval():
-    random = np.random.default_rng(0)
-    values = np.repeat(random.random(50) < 0.8, 20)
-    alone = bootstrap(values, np.arange(1000))
-    together = bootstrap(values, np.repeat(np.arange(50), 20))
-    assert together[1] - together[0] > 3 * (alone[1] - alone[0])
-    assert together[0] < values.mean() < together[1]
 
 
 def test_patients_are_as_many_as_the_data_set_has_and_of_one_class_and_fold():

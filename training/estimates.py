@@ -22,7 +22,8 @@ class Estimate:
 
 
 def estimates(values: np.ndarray, clusters: np.ndarray | None = None) -> list[Estimate]:
-    """Mean of each column of (N, K), with its percentile-bootstrap 95 % interval; the same resamples for all columns.
+    """Mean of each column of (N, K), with its percentile-bootstrap 95 % interval over resamplings of whole clusters
+    (Field and Welsh 2007); the same resamples for all columns.
 
     Args:
         clusters: a number per slice (N,); those with one number are resampled together. None: each is on its own.
@@ -41,5 +42,6 @@ def estimates(values: np.ndarray, clusters: np.ndarray | None = None) -> list[Es
     return [Estimate(float(m), (float(a), float(b))) for m, a, b in zip(values.mean(axis=0), low, high, strict=True)]
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    return estimates(np.array(values)[:, None])[0]
+def estimate(values: Sequence[float] | np.ndarray, clusters: np.ndarray | None = None) -> Estimate:
+    """As `estimates`, of one column (N,)."""
+    return estimates(np.asarray(values)[:, None], clusters)[0]

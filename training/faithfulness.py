@@ -35,6 +35,7 @@ from training.heatmaps import (
     look,
     maps_of,
 )
+from training.outoffold import patients
 
 REMOVED = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 ROAD_PERCENTILES = (70, 90)
@@ -174,7 +175,8 @@ def perturb(samples: Sequence[Sample]) -> tuple[Faithfulness, ...]:
             deleted, inserted = _curves(model, pixels, orders, target)
             for name, *areas in zip(maps, deleted, inserted, _road(model, pixels, orders, target), strict=True):
                 areas_of.setdefault(name, []).append(tuple(map(float, areas)))
-    return tuple(Faithfulness(name, *estimates(np.array(areas))) for name, areas in areas_of.items())
+    clusters = patients(tuple(record.image for _, records, _ in samples for record in records))
+    return tuple(Faithfulness(name, *estimates(np.array(areas), clusters)) for name, areas in areas_of.items())
 
 
 def _curves(model: Classifier, pixels: Tensor, orders: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
@@ -214,7 +216,7 @@ def _probabilities(model: Classifier, pixels: Tensor, target: int) -> np.ndarray
 
 def hide(samples: Sequence[Sample]) -> Hidden:
     """Blacken the tumour's box, as large a box on the other side, or all but the box, where the answer was right."""
-    tumour, elsewhere, all_else = [], [], []
+    right, stay = [], []
     for model, records, images in samples:
         predicted = look(model, images).predicted
         for record, image, answer in zip(records, images, predicted, strict=True):
@@ -225,10 +227,13 @@ def hide(samples: Sequence[Sample]) -> Hidden:
             if abs(box.x - other.x) >= box.width:
                 versions.append(_blackened(image, _area(other, image)))
             stayed = look(model, versions).predicted == answer
-            tumour.append(stayed[0])
-            all_else.append(stayed[1])
-            elsewhere += list(stayed[2:])
-    return Hidden(len(tumour), estimate(tumour), estimate(elsewhere) if elsewhere else None, estimate(all_else))
+            right.append(record.image)
+            stay.append([*stayed, np.nan][:3])
+    stays, clusters = np.array(stay, float).reshape(-1, 3), patients(tuple(right))
+    tumour, all_else = estimates(stays[:, :2], clusters)
+    apart = ~np.isnan(stays[:, 2])
+    elsewhere = estimate(stays[apart, 2], clusters[apart]) if apart.any() else None
+    return Hidden(len(stays), tumour, elsewhere, all_else)
 
 
 def _area(box: Box, image: Image.Image) -> tuple[int, int, int, int]:

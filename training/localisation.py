@@ -24,8 +24,8 @@ from brain_tumor.inference import Classifier
 from brain_tumor.labels import CLASS_NAMES, class_index
 from brain_tumor.location import LOCATED_FILE, located_json
 from training.data import FIGSHARE, Box, DataError, Record, read_records
-from training.estimates import Estimate, estimates
-from training.evaluation import evaluation_folder
+from training.estimates import Estimate, estimate, estimates
+from training.evaluation import Interval, evaluation_folder
 from training.faithfulness import Faithfulness, Hidden, Randomised, Sample, hide, perturb, randomise
 from training.heatmaps import (
     BATCH,
@@ -101,6 +101,7 @@ class Report:
         box_area: mean share of the picture in the box, what a random point would hit.
         located: how often the hottest place of the network's own map of the tumour's place lay in the box, by how sure
             the map was.
+        located_intervals: of each of these, of the share that was right, over patients.
         healthy: how sure these maps were of slices without a tumour, where none is right.
         sampled, perturbed: slices that `randomised` and `faithfulness` are means over, drawn with a fixed seed.
     """
@@ -119,6 +120,7 @@ class Report:
     faithfulness: tuple[Faithfulness, ...]
     hidden: Hidden
     located: tuple[Bin, ...] = ()
+    located_intervals: tuple[Interval, ...] = ()
     healthy: tuple[Bin, ...] = ()
 
 
@@ -229,8 +231,14 @@ def measure(
         scores = judged.scores[LOCATION]
         peaks = [_peaks(model, (healthy or {}).get(fold, ()), root) for fold, model in classifiers.items()]
         none = np.concatenate(peaks)
+        bins = located_bins(scores.peak, scores.hit)
+        clusters = patients(tuple(record.image for record in judged.records))
+        within = [_within(scores.peak, b.low, b.high) for b in bins]
         report = replace(
-            report, located=located_bins(scores.peak, scores.hit), healthy=located_bins(none, np.zeros(len(none), bool))
+            report,
+            located=bins,
+            located_intervals=tuple(estimate(scores.hit[kept], clusters[kept]).interval for kept in within),
+            healthy=located_bins(none, np.zeros(len(none), bool)),
         )
     return report, judged
 
@@ -312,12 +320,16 @@ def located_bins(peaks: np.ndarray, hits: np.ndarray) -> tuple[Bin, ...]:
     """Maps of the tumour's place by their peak (N,), ascending, and how many were right; empty bins are left out."""
     bins = []
     for low, high in pairwise(PEAKS):
-        inside = (peaks >= low) & ((peaks < high) | (high == 1))
+        inside = _within(peaks, low, high)
         if inside.any():
             bins.append(
                 Bin(low, high, round(float(peaks[inside].mean()), 6), int(inside.sum()), int(hits[inside].sum()))
             )
     return tuple(bins)
+
+
+def _within(peaks: np.ndarray, low: float, high: float) -> np.ndarray:
+    return (peaks >= low) & ((peaks < high) | (high == 1))
 
 
 def best_thresholds(iou: np.ndarray, folds: np.ndarray) -> dict[int, int]:
@@ -393,7 +405,8 @@ def read(path: Path) -> Report:
             "randomised": tuple(Randomised(**row) for row in content["randomised"]),
             "faithfulness": tuple(Faithfulness(**_parsed(row)) for row in content["faithfulness"]),
             "hidden": Hidden(**_parsed(content["hidden"])),
-            **{name: tuple(Bin(**row) for row in content.get(name, ())) for name in ("located", "healthy")},
+            **{name: tuple(Bin(**row) for row in content[name]) for name in ("located", "healthy")},
+            "located_intervals": tuple((low, high) for low, high in content["located_intervals"]),
         }
     )
 

@@ -89,13 +89,13 @@ def located_table(report: Report) -> tuple[str, str]:
         [
             f"{b.low:.0%} to {b.high:.0%}".replace("%", " %"),
             f"{b.n:,}",
-            percent(b.right / b.n, wilson(b.right, b.n)),
+            percent(b.right / b.n, interval),
             percent(empty.get(b.low, 0) / without, wilson(empty.get(b.low, 0), without)) if without else DASH,
         ]
-        for b in report.located
+        for b, interval in zip(report.located, report.located_intervals, strict=True)
     ]
     header = ["sure at the surest place", "tumours", "that place in the box", f"of {without:,} slices without a tumour"]
-    sentence = "The surer the network is of the tumour's place, the more often it is there (intervals over slices):"
+    sentence = "The surer the network is of the tumour's place, the more often it is there:"
     return sentence, table(header, rows)
 
 

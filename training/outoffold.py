@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.registry import get_spec
 from training.data import FIGSHARE, DataError
+from training.estimates import estimate
 from training.evaluation import Interval, Predictions, evaluation_folder, write_predictions
 from training.protocols import FOLDS, PATIENTWISE, patientwise_folds, read_groups
 from training.runs import finished, get_recipe, run_folder
 
 CLUSTERS_FILE = Path(__file__).with_name("patients.csv")
-RESAMPLINGS = 2000
 TUMOURS = tuple(i for i, name in enumerate(CLASS_NAMES) if name in FIGSHARE.counts["images"])
 
 
@@ -114,10 +113,10 @@ def measure_patientwise(predictions: Predictions) -> PatientwiseMetrics:
         folds=tuple(sorted({fold for fold in kept.folds if fold is not None})),
         tumour_n=int(tumour.sum()),
         tumour=float(three[tumour].mean()),
-        tumour_interval=bootstrap(three[tumour], clusters[tumour]),
+        tumour_interval=estimate(three[tumour], clusters[tumour]).interval,
         overall_n=len(four),
         overall=float(four.mean()),
-        overall_interval=bootstrap(four, clusters),
+        overall_interval=estimate(four, clusters).interval,
         recall={name: float(four[kept.labels == i].mean()) for i, name in enumerate(CLASS_NAMES)},
     )
 
@@ -125,19 +124,6 @@ def measure_patientwise(predictions: Predictions) -> PatientwiseMetrics:
 def right_among(predictions: Predictions, classes: tuple[int, ...]) -> np.ndarray:
     """Whether the largest logit of these classes alone is that of the true one, bool (N,)."""
     return np.array(classes)[predictions.logits[:, classes].argmax(axis=1)] == predictions.labels
-
-
-def bootstrap(values: np.ndarray, clusters: np.ndarray) -> Interval:
-    """95 % percentile interval of the mean of values (N,) over resamplings of whole clusters (Field and Welsh 2007)."""
-    totals: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for value, cluster in zip(values, clusters, strict=True):
-        totals[cluster][0] += float(value)
-        totals[cluster][1] += 1
-    sums = np.array(list(totals.values()))
-    drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLINGS, len(sums)))
-    resampled = sums[drawn].sum(axis=1)
-    low, high = np.quantile(resampled[:, 0] / resampled[:, 1], (0.025, 0.975))
-    return float(low), float(high)
 
 
 def ensemble(parts: list[Predictions]) -> Predictions:

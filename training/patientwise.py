@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from brain_tumor.calibration import CALIBRATION_FILE
@@ -21,6 +20,7 @@ from brain_tumor.registry import get_spec
 from brain_tumor.trust import MIN_OVERLAP
 from training import calibration, overlaps
 from training.data import FIGSHARE
+from training.estimates import estimate
 from training.evaluation import (
     DASH,
     Predictions,
@@ -31,7 +31,7 @@ from training.evaluation import (
     table,
     wilson,
 )
-from training.outoffold import PatientwiseMetrics, bootstrap, distinct, ensemble, measure_patientwise, patients
+from training.outoffold import PatientwiseMetrics, distinct, ensemble, measure_patientwise, patients
 from training.overlaps import Overlaps
 from training.protocols import FOLDS, PATIENTWISE
 from training.selective import SHARES, Decided, Selective, decided, selective
@@ -281,9 +281,8 @@ def overlap_table(found: Mapping[str, Believed]) -> str:
         ]
         images = [row.image for row in within]
         right = [row.predicted == labels[row.image] for row in within]
-        accuracy = (
-            percent(float(np.mean(right)), bootstrap(np.array(right), patients(tuple(images)))) if images else DASH
-        )
+        found_right = estimate(right, patients(tuple(images)))
+        accuracy = percent(found_right.mean, found_right.interval) if images else DASH
         rows.append([f"{low:g} to {high:g}", f"{len(right):,}", accuracy])
     names = listed(compared.systems)
     sentence = f"Slices with a tumour that {names} give the same class, by how much of their heatmaps' mass they share:"

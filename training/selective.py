@@ -16,8 +16,9 @@ from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import consensus
 from training import calibration
+from training.estimates import estimate
 from training.evaluation import Interval, Predictions
-from training.outoffold import bootstrap, patients
+from training.outoffold import patients
 
 SHARES = (0.5, 0.8, 0.9, 1.0)
 """Shares of the slices, the surest first, of which the accuracy is stated."""
@@ -102,7 +103,7 @@ def decided(
         n=len(found),
         share=float(sure.mean()),
         accuracy=float(right[sure].mean()),
-        interval=bootstrap(right[sure], clusters[sure]),
+        interval=estimate(right[sure], clusters[sure]).interval,
         undecided_accuracy=float(right[~sure].mean()) if (~sure).any() else None,
     )
     return verdicts, _ranked([c.probability for c in found], leading, first.labels)
