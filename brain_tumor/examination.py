@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from PIL import Image
 
@@ -16,6 +17,47 @@ MAX_PIXELS = 2048 * 2048
 """Larger pictures are reduced: twelve megabytes a visitor, and still many times what any network looks at."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which slice of a scan is looked at, and how; nothing in it says whose. Numbers count from 1.
+
+    Attributes:
+        plane: in which slices are counted; "original": as stored.
+        slice: number of the slice.
+        slices: how many there are in that plane.
+        series: number of the series, or of the volume in a 4-D file, in the upload.
+        all_series: how many it holds.
+        window: (centre, width) in the file's units; None where the scan is in colour.
+    """
+
+    plane: str
+    slice: int
+    slices: int
+    series: int = 1
+    all_series: int = 1
+    window: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """For example "axial slice 11 of 180"."""
+        return f"{self.plane} slice {self.slice} of {self.slices}"
+
+    def text(self) -> str:
+        """For example "axial slice 11 of 180, series 2 of 3, window centre 300, width 600"."""
+        parts = [self.name]
+        if self.all_series > 1:
+            parts.append(f"series {self.series} of {self.all_series}")
+        if self.window is not None:
+            centre, width = self.window
+            parts.append(f"window centre {centre:.4g}, width {width:.4g}")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes; the window as an object with centre and width, or None."""
+        window = self.window and {"centre": self.window[0], "width": self.window[1]}
+        return {**vars(self), "window": window}
+
+
 class Examination:
     """A slice and what the models asked so far made of it.
 
@@ -23,12 +65,14 @@ class Examination:
         name: what the slice is called, without its path.
         image: RGB, at most about `MAX_PIXELS` large.
         caution: what makes the models less believable on it, sentences, or None: `Volume.hint`.
+        place: which slice of a scan it is, or None.
         shown_by: the settings by which a page showed it last: models, class to explain, method.
     """
 
-    def __init__(self, image: Image.Image, name: str, caution: str | None = None):
+    def __init__(self, image: Image.Image, name: str, caution: str | None = None, place: Place | None = None):
         self.name = name
         self.caution = caution
+        self.place = place
         self.image = _reduced(image)
         self.shown_by: tuple[list[str], str, str] | None = None
         self._readings: dict[str, Reading] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from brain_tumor.checkpoints import CheckpointError
-from brain_tumor.examination import Examination
+from brain_tumor.examination import Examination, Place
 from brain_tumor.images import ImageError
 from brain_tumor.labels import DISPLAY_TEXT
 from brain_tumor.slicing import SLICED_ALONG
@@ -62,9 +62,21 @@ class Scan:
 
     def examination(self) -> Examination:
         """The slice, under a name that says nothing about the patient."""
-        count = self.volume.count(self.plane)
-        name = f"{self.plane} slice {self.index + 1} of {count}"
-        return Examination(self.volume.slice(self.plane, self.index, self.window), name, self.volume.hint)
+        image = self.volume.slice(self.plane, self.index, self.window)
+        return Examination(image, self.place.name, self.volume.hint, self.place)
+
+    @property
+    def place(self) -> Place:
+        """Which slice it is, in numbers."""
+        volume, window = self.volume, self.window or self.volume.default_window
+        return Place(
+            plane=self.plane,
+            slice=self.index + 1,
+            slices=volume.count(self.plane),
+            series=volume.item + 1,
+            all_series=max(1, len(volume.items)),
+            window=None if volume.colour else (window.centre, window.width),
+        )
 
 
 @dataclass(frozen=True)
