@@ -49,7 +49,7 @@ class Place:
             parts.append(f"series {self.series} of {self.all_series}")
         if self.window is not None:
             centre, width = self.window
-            parts.append(f"window centre {centre:.4g}, width {width:.4g}")
+            parts.append(f"window centre {centre:.6g}, width {width:.6g}")
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:

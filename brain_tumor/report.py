@@ -7,6 +7,7 @@ in reading order, for those who search it, copy from it or have it read aloud.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
@@ -21,7 +22,7 @@ from PIL import Image
 
 from brain_tumor.checkpoints import find_checkpoint
 from brain_tumor.examination import Examination, consensus_of
-from brain_tumor.explanation import METHODS, Explanation
+from brain_tumor.explanation import METHODS, Explanation, overlay
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT, SHORT_TEXT
 from brain_tumor.registry import get_spec
@@ -41,6 +42,8 @@ NOTICE = (
 PAGE_MM = (210.0, 297.0)
 MARGIN_MM = 13.0
 DPI = 200
+SLICE_MM, OVERLAY_MM = 52.0, 55.0
+"""Longer sides of the slice and of each overlay, where there is room for them."""
 SHA_DIGITS = 16
 
 # Share of a heatmap's largest value -> how the line around the places above it is drawn: (width in pt, dashes).
@@ -100,13 +103,24 @@ class Report:
         return self._drawn("png", metadata={"Title": TITLE, "Software": f"brain-tumor {VERSION}"})
 
     def json(self) -> str:
-        """The same as data; images are left out."""
+        """The same as data, with the slice and the overlays as PNGs in data URIs.
+
+        Keys: title, notice, version, created (ISO 8601, UTC), size (width and height of the slice, px), place (of a
+        slice of a scan: plane, slice, slices, series, all_series, and window with centre and width, or null; else
+        null), picture (the slice), consensus (headline, and the keys of `Consensus.to_json`), answers (a list, for each
+        model the keys of `Prediction.to_json`, title, sha256, support, belief, target_class, method, evidence_found,
+        surest_place, place_support, and overlay: the slice under the heatmap, in colour; null where nothing is marked
+        on the page either: no evidence found, or the picture refused), image (its name, where it was asked for).
+        Pictures have as many pixels as fit the page: at most `DPI` an inch.
+        """
         content: dict[str, Any] = {
             "title": TITLE,
             "notice": NOTICE,
             "version": VERSION,
             "created": self.when.isoformat(timespec="seconds"),
             "size": list(self.examination.image.size),
+            "place": self.examination.place and self.examination.place.to_json(),
+            "picture": _data_uri(self.examination.image, SLICE_MM),
             "consensus": {"headline": headline(self.consensus), **self.consensus.to_json()},
             "answers": [self._answer(explanation) for explanation in self.explanations],
         }
@@ -128,7 +142,13 @@ class Report:
             "evidence_found": explanation.found,
             "surest_place": round(explanation.peak, 4) if explanation.located else None,
             "place_support": place and {"n": place.n, "right": place.right},
+            "overlay": self._marked(explanation),
         }
+
+    def _marked(self, explanation: Explanation) -> str | None:
+        if not explanation.found or self.consensus.refused:
+            return None
+        return _data_uri(Image.fromarray(overlay(self.examination.image, explanation.shown)), OVERLAY_MM)
 
     def _drawn(self, kind: str, metadata: dict[str, Any]) -> bytes:
         import matplotlib
@@ -245,7 +265,7 @@ class _Sheet:
     """Draws a report. Lengths are millimetres, from the upper left corner; text is wrapped to measured widths."""
 
     GAP = 3.0
-    LARGEST_ROW = 58.0
+    LARGEST_ROW = OVERLAY_MM + 3
     SIZES = (9.0, 8.5, 8.0, 7.5, 7.0, 6.5, 6.0, 5.5, 5.0, 4.5)
     LEADING = 1.28
     POINT = 25.4 / 72
@@ -265,9 +285,12 @@ class _Sheet:
         created = f"{report.when:%d %B %Y, %H:%M} UTC · brain-tumor {VERSION}"
         if report.name is not None:
             created += f" · {report.name}"
-        y = self._wrapped(self.left, y, [_Line(created, grey=0.3)], 8, self.right - self.left)
+        lines = [_Line(created, grey=0.3)]
+        if (place := report.examination.place) is not None:
+            lines.append(_Line(place.text().capitalize()))
+        y = self._wrapped(self.left, y, lines, 8, self.right - self.left)
         y = self._wrapped(self.left, y + 1, [_Line(NOTICE, bold=True)], 8, self.right - self.left) + self.GAP
-        y = self._summary(y, side=52.0 if count <= 4 else 38.0) + self.GAP
+        y = self._summary(y, side=SLICE_MM if count <= 4 else 38.0) + self.GAP
         legend = self._lines([_Line(LEGEND, grey=0.3)], 6.5, self.right - self.left)
         bottom = PAGE_MM[1] - MARGIN_MM - self._height(legend, 6.5)
         self._write(self.left, bottom, legend, 6.5)
@@ -498,6 +521,13 @@ def _reduced(image: Image.Image, side: float) -> Image.Image:
     pixels = round(side / 25.4 * DPI)
     image.thumbnail((pixels, pixels))
     return image
+
+
+def _data_uri(image: Image.Image, side: float) -> str:
+    """A PNG with no more pixels than are printed on so many millimetres."""
+    file = io.BytesIO()
+    _reduced(image, side).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _looked(explanation: Explanation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,8 @@ from brain_tumor import report
 from brain_tumor.calibration import Bin
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import Checkpoint
-from brain_tumor.examination import Examination
-from brain_tumor.explanation import Explanation
+from brain_tumor.examination import Examination, Place
+from brain_tumor.explanation import Explanation, overlay
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.registry import MODELS, get_spec
 from brain_tumor.report import NOTICE, render
@@ -125,7 +126,7 @@ def test_nothing_on_the_page_of_a_refused_picture_can_be_taken_for_an_answer(exa
 
 @pytest.mark.parametrize(("count", "size"), [(1, (240, 280)), (4, (700, 330)), (9, (240, 280)), (9, (700, 330))])
 def test_everything_fits_on_one_page(answer, many, count, size):
-    examination = Examination(mri_slice(2, 256).resize(size), NAME * 4)
+    examination = Examination(mri_slice(2, 256).resize(size), NAME * 4, place=PLACE)
     heatmap = np.asarray(Image.fromarray(answer.heatmap).resize(size))
     answers = [replace(one, heatmap=heatmap) for one in many(count)]
     pdf = render(examination, answers, WHEN, with_name=True).pdf()
@@ -180,6 +181,26 @@ def test_name_of_the_upload_is_printed_only_where_asked_for(examination, answer)
     assert NAME in text_of(asked.pdf()) and json.loads(asked.json())["image"] == NAME
 
 
+PLACE = Place("axial", 11, 180, 2, 3, (300.0, 600.0))
+
+
+def test_of_a_scan_it_says_which_slice_and_how_it_is_shown(examination, answer):
+    scanned = Examination(examination.image, NAME, place=PLACE)
+    made = render(scanned, [answer], WHEN)
+    text = text_of(made.pdf())
+    assert "Axial slice 11 of 180, series 2 of 3, window centre 300, width 600" in text and "Mustermann" not in text
+    assert json.loads(made.json())["place"] == {
+        "plane": "axial",
+        "slice": 11,
+        "slices": 180,
+        "series": 2,
+        "all_series": 3,
+        "window": {"centre": 300, "width": 600},
+    }
+    assert json.loads(render(examination, [answer], WHEN).json())["place"] is None
+    assert replace(PLACE, all_series=1, window=None).text() == PLACE.name == "axial slice 11 of 180"
+
+
 @pytest.mark.parametrize("name", ["$x^2$ \\alpha {.png", "a\nb\tc.png", "脑部_核磁.png", "x" * 255])
 def test_any_name_can_be_printed(examination, answer, name, recwarn):
     made = render(Examination(examination.image, name), [answer], WHEN, with_name=True)
@@ -221,6 +242,33 @@ def test_json_holds_what_the_command_line_says_and_the_whole_hash(examination, m
         assert told.items() >= given.prediction.to_json().items()
         assert len(told["sha256"]) == 64 and told["support"] == {"n": 212, "right": 130}
         assert (told["method"], told["target_class"]) == ("layercam", "glioma")
+
+
+def picture(uri: str) -> np.ndarray:
+    head, content = uri.split(",", 1)
+    assert head == "data:image/png;base64"
+    return np.asarray(Image.open(BytesIO(base64.b64decode(content)))).astype(int)
+
+
+@pytest.mark.parametrize("size", [(240, 280), (900, 600)])
+def test_json_holds_the_slice_and_what_was_marked_on_it(answer, size):
+    examination = Examination(mri_slice(3, 256).resize(size), NAME)
+    heatmap = np.linspace(0, 1, size[0], dtype=np.float32)[None].repeat(size[1], axis=0)
+    calm = replace(answer.prediction, refusal_reason=None)
+    marked = replace(answer, prediction=calm, heatmap=heatmap, found=True)
+    content = json.loads(render(examination, [marked, replace(marked, found=False)], WHEN).json())
+    shown, (first, second) = picture(content["picture"]), content["answers"]
+    drawn = overlay(examination.image, heatmap)
+    assert second["overlay"] is None
+    for found, whole, side in (
+        (shown, np.asarray(examination.image), report.SLICE_MM),
+        (picture(first["overlay"]), drawn, report.OVERLAY_MM),
+    ):
+        assert max(found.shape) == min(max(size), round(side / 25.4 * report.DPI))
+        same = np.asarray(Image.fromarray(whole).resize(found.shape[1::-1], Image.Resampling.BICUBIC)).astype(int)
+        assert np.abs(found - same).mean() < 3
+    refused = replace(marked, prediction=replace(calm, refusal_reason=REFUSAL))
+    assert json.loads(render(examination, [refused], WHEN).json())["answers"][0]["overlay"] is None
 
 
 def test_report_of_nothing_or_of_no_moment_is_refused(examination, answer):
