@@ -1,7 +1,8 @@
 """How often a score was right on patients whom the network had not seen, and which classes cannot be ruled out.
 
-Everything here is read from `calibration.json` beside a checkpoint. It is fitted on out-of-fold predictions: five
-networks of the same kind, trained more briefly, each asked about the fifth of the patients that it was not trained on.
+Everything here is read from `calibration.json` beside a checkpoint. It is fitted on out-of-fold predictions:
+networks of the same kind, trained on fewer images, each asked about the fifth of the patients that it was not trained
+on.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class Bin:
 
     @property
     def of_hundred(self) -> int:
-        """How many of 100 were right."""
-        return round(100 * self.right / self.n)
+        """How many of 100 were right; all, or none, only where it was so."""
+        rounded = round(100 * self.right / self.n)
+        return rounded if self.right in (0, self.n) else min(max(rounded, 1), 99)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,16 @@ import re
 import pytest
 
 from training.evaluation import evaluation_folder
-from training.guards import REFUSAL_FILE, SEEN_FILE, _share_of_kinds, refusal_card, refusal_table, seen_table
+from training.guards import (
+    REFUSAL_FILE,
+    SEEN_FILE,
+    _share_of_kinds,
+    passed_table,
+    refusal_card,
+    refusal_table,
+    scores_table,
+    seen_table,
+)
 
 
 def limits(text: str) -> tuple[float, float]:
@@ -36,8 +45,9 @@ def refusals(refused: int, pictures: int) -> dict[str, object]:
         "in_use": {
             "slices": {"kaggle": rate(200, refused=refused)},
             "slices_as_brought": {"rotated": rate(25, refused=1)},
-            "bundled": rate(pictures, refused=pictures),
+            "bundled": rate(pictures, refused=pictures, plain=pictures - 2),
         },
+        "other_scores": {"energy": {"test kinds": 0.01}, "support vector machine": {"test kinds": 0.9}},
         "fitted_to_kinds_of_role_fit": {
             "kinds": {"test": kinds},
             "slices": {"kaggle": rate(200, refused=1)},
@@ -73,7 +83,7 @@ def test_systems_stand_beside_each_other_also_where_they_saw_other_pictures(writ
     lines = refusal_table(["cnn_v4", "resnet18", "resnet50"]).splitlines()
     slices = next(line for line in lines if "kaggle: slices" in line)
     assert "1.00 %" in slices and "2.00 %" in slices
-    assert sum("real pictures" in line for line in lines) == 2
+    assert sum("logos, plots" in line for line in lines) == 2
     assert "rotated" not in "".join(lines) and "rotated" in refusal_card("cnn_v4")
     # Of the fractals 26 to 29 pass both.
     assert "At least one of the 2 systems" in lines[-1] and "92.00 %" in lines[-1]
@@ -88,3 +98,12 @@ def test_indexes_that_are_alike_share_their_lines(write):
     assert len(lines) == 2
     assert "CNN v4 (optimized), ResNet-18 " in lines[0] and "99.00 %" in lines[0]
     assert "ResNet-50" in lines[1] and "98.00 %" in lines[1]
+
+
+def test_what_slips_through_is_listed_by_kind_and_system(write):
+    for system in ("cnn_v4", "resnet18"):
+        write(system, REFUSAL_FILE, refusals(2, 38))
+    table = passed_table(["cnn_v4", "resnet18"])
+    assert re.search(r"\| fractal +\| +25 \| +5 \| +5 \|", table)
+    assert "cat" not in table and "Kinds of which no picture passes: 1." in table
+    assert re.search(r"\| energy +\| +1.00 % \| +1.00 % \|", scores_table(["cnn_v4", "resnet18"]))

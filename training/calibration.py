@@ -43,12 +43,17 @@ class Coverage:
         covered: share of the sets that hold the true class.
         size: mean number of classes in a set.
         classes: the same two for slices of each class, by class name.
+        empty: share of the sets that no class reached; the page shows the most probable class instead, which is counted
+            above.
+        covered_unfilled: share of the sets that hold the true class with these left empty, as the theory has it.
     """
 
     level: float
     covered: float
     size: float
     classes: dict[str, tuple[float, float]]
+    empty: float
+    covered_unfilled: float
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,21 @@ def fit_bins(probabilities: np.ndarray, labels: np.ndarray, count: int = BINS) -
     )
 
 
-def measure_across_folds(predictions: Predictions) -> Measured:
-    """Fit on the other folds, measure on each; ValueError if there are not two folds at least."""
+@dataclass(frozen=True, eq=False)
+class AcrossFolds:
+    """What is said of each of N slices by the calibration that was fitted on the other folds.
+
+    Attributes:
+        probabilities: calibrated, (N, 4).
+        sets: bool (LEVELS, N, 4), the classes that reach their threshold; none may.
+    """
+
+    probabilities: np.ndarray
+    sets: np.ndarray
+
+
+def across_folds(predictions: Predictions) -> AcrossFolds:
+    """Fit on the other folds, apply to each; ValueError if there are not two folds at least."""
     folds = np.array([-1 if fold is None else fold for fold in predictions.folds])
     if len(set(folds.tolist())) < 2:
         raise ValueError("Calibration is measured across folds, and these predictions are of one fold or none.")
@@ -131,15 +149,20 @@ def measure_across_folds(predictions: Predictions) -> Measured:
         others = softmax(predictions.logits[rest] / temperature, axis=1)
         for i, level in enumerate(LEVELS):
             sets[i, here] = probabilities[here] >= fit_thresholds(others, predictions.labels[rest], level)
-    # A set is never empty: the page would have nothing to say.
-    sets |= ~sets.any(axis=2, keepdims=True) & (probabilities == probabilities.max(axis=1, keepdims=True))
-    labels = predictions.labels
+    return AcrossFolds(probabilities, sets)
+
+
+def measure_across_folds(predictions: Predictions) -> Measured:
+    """Fit on the other folds, measure on each; ValueError if there are not two folds at least."""
+    found, labels = across_folds(predictions), predictions.labels
     return Measured(
         n=len(labels),
         raw=reliability(predictions.probabilities, labels),
-        calibrated=reliability(probabilities, labels),
-        coverage=tuple(_coverage(level, chosen, labels) for level, chosen in zip(LEVELS, sets, strict=True)),
-        bins=fit_bins(probabilities, labels),
+        calibrated=reliability(found.probabilities, labels),
+        coverage=tuple(
+            _coverage(level, sets, found.probabilities, labels) for level, sets in zip(LEVELS, found.sets, strict=True)
+        ),
+        bins=fit_bins(found.probabilities, labels),
     )
 
 
@@ -160,8 +183,11 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
     return sum(abs(b.right - b.n * b.confidence) for b in bins) / sum(b.n for b in bins)
 
 
-def _coverage(level: float, chosen: np.ndarray, labels: np.ndarray) -> Coverage:
-    covered, size = chosen[np.arange(len(labels)), labels], chosen.sum(axis=1)
+def _coverage(level: float, sets: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> Coverage:
+    empty, own = ~sets.any(axis=1), (np.arange(len(labels)), labels)
+    # A set is never shown empty: the page would have nothing to say.
+    shown = sets | (empty[:, None] & (probabilities == probabilities.max(axis=1, keepdims=True)))
+    covered, size = shown[own], shown.sum(axis=1)
     return Coverage(
         level=level,
         covered=float(covered.mean()),
@@ -171,4 +197,6 @@ def _coverage(level: float, chosen: np.ndarray, labels: np.ndarray) -> Coverage:
             for i, name in enumerate(CLASS_NAMES)
             if (labels == i).any()
         },
+        empty=float(empty.mean()),
+        covered_unfilled=float(sets[own].mean()),
     )

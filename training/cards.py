@@ -46,7 +46,7 @@ from training.evaluation import (
     to_json,
 )
 from training.figures import millions
-from training.outoffold import distinct, measure_patientwise
+from training.outoffold import NETWORKS_FILE, distinct, measure_patientwise, read_networks
 from training.protocols import PATIENTWISE, PROTOCOLS, clean_images
 from training.reproduction import reproduction
 
@@ -56,7 +56,10 @@ HISTORY_FILE = "history.json"
 # Written by `python -m benchmarks.latency --write`.
 LATENCY_FILE = "latency.json"
 # What is measured once, on the images themselves, and cannot be computed from predictions.
-SOURCES = (HISTORY_FILE, guards.REFUSAL_FILE, guards.SEEN_FILE, localisation.JSON_FILE, robustness.FILE)
+SOURCES = (
+    *(HISTORY_FILE, NETWORKS_FILE, guards.REFUSAL_FILE, guards.SEEN_FILE),
+    *(localisation.JSON_FILE, robustness.FILE),
+)
 DOCUMENT = Path("docs", "trust.md")
 INITIALISATIONS = {"random": "random weights", "imagenet": "ImageNet weights"}
 
@@ -104,7 +107,8 @@ def write_all() -> list[Path]:
 
 
 def drift() -> list[str]:
-    """The files that differ from what `write_all` would write, and metrics files without predictions, sorted.
+    """The files that differ from what `write_all` would write, metrics files without predictions, and what was measured
+    of other networks of the folds than the predictions are of, sorted.
 
     A figure differs if it was drawn from other data; how it is drawn does not matter.
     """
@@ -113,10 +117,28 @@ def drift() -> list[str]:
     files = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     files += [path for path, drawing in drawings.items() if not figures.is_current(path, drawing.source)]
     for system in systems_with_weights():
+        files += _of_other_networks(system)
         for path in (*evaluation_folder(system).glob("*.json"), *evaluation_folder(system).glob("*.png")):
             if path.name not in SOURCES and path not in texts and path not in drawings:
                 files.append(path)
     return sorted(map(str, files))
+
+
+def _of_other_networks(system: str) -> list[Path]:
+    """What was measured of other networks than the predictions on patients not seen are of, or by another recipe than
+    the registry's."""
+    known, folder = read_networks(system), evaluation_folder(system)
+    if known is None:
+        return []
+    located, disturbed = folder / localisation.JSON_FILE, folder / robustness.FILE
+    wrong = [folder / NETWORKS_FILE] if known.recipe != get_spec(system).patientwise_recipe else []
+    if located.exists() and localisation.read(located).checkpoints != known.checkpoints:
+        wrong.append(located)
+    if disturbed.exists():
+        asked = robustness.read(disturbed).checkpoints
+        if {name.removeprefix("fold"): sha for name, sha in asked.items() if name != "published"} != known.checkpoints:
+            wrong.append(disturbed)
+    return wrong
 
 
 def update(text: str, block: str, content: str) -> str:
@@ -139,10 +161,10 @@ def results_table() -> str:
     rows = [_results_row(spec) for spec in MODELS.values()]
     note = (
         "Reported: by the study, on its own test images. Reproduced: by the study's own recipe on the same images, "
-        "mean and standard deviation over seeds. Our checkpoints: with Wilson 95 % intervals. Without copies: on the "
-        "Kaggle test images that show no slice of Kaggle's Training, mirrored, turned or edited, and all of "
-        "which show a tumour: closer to the truth, though other slices of the same patients may be among the training "
-        "images. "
+        "mean and standard deviation over seeds. Our checkpoints: with Wilson 95 % intervals, for which each image "
+        "counts, also where several show one slice. Without copies: on the Kaggle test images that show no slice of "
+        "Kaggle's Training, mirrored, turned or edited, and all of which show a tumour: closer to the truth, though "
+        "other slices of the same patients are among the training images, as far as that can be told. "
         f"{DASH}: not measured."
     )
     if any(CHOSEN_MARK in cell for row in rows for cell in row):
@@ -286,9 +308,9 @@ def _results_section(spec: ModelSpec, config: dict[str, Any], results: list[Resu
     warnings = [f"> - {d.title}: {fault}" for d in _data_sets(config, results) for fault in d.faults]
     yield "\n".join(["> **Read these numbers with care.** Known faults of the data:", ">", *warnings])
     yield (
-        "Intervals of these results are Wilson's, at 95 %: they hold for images like these, not for other scanners, "
-        "hospitals or patients. Every result is computed from the per-image logits in `evaluation/*.csv` by `python -m "
-        "training tables`."
+        "Intervals of these results are Wilson's, at 95 %, and take each image for a slice of its own, which many are "
+        "not: they are too narrow, and hold for images like these, not for other scanners, hospitals or patients. "
+        "Every result is computed from the per-image logits in `evaluation/*.csv` by `python -m training tables`."
     )
     for result in results:
         yield f"### `{result.protocol}`"
@@ -310,7 +332,7 @@ def _patientwise_section(system: str) -> Iterator[str]:
     folds = f"{len(found.folds)} folds" if len(found.folds) > 1 else "one fold"
     yield (
         "**On patients not seen**, the number to believe: networks of this architecture (recipe "
-        f"`{get_spec(system).patientwise_recipe}`), each asked about the patients that it was not trained on "
+        f"`{read_networks(system).recipe}`), each asked about the patients that it was not trained on "
         f"({folds}), are right in **{percent(found.tumour, found.tumour_interval)}** of {found.tumour_n:,} slices with "
         "a tumour, choosing among the three tumour classes, and in "
         f"{percent(found.overall, found.overall_interval)} of {found.overall_n:,} "
@@ -485,6 +507,8 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "selective": partial(patientwise.selective_table, found),
         "overlap": partial(patientwise.overlap_table, found),
         "refusal": lambda: guards.refusal_table(systems_with_weights()),
+        "passed": lambda: guards.passed_table(systems_with_weights()),
+        "scores": lambda: guards.scores_table(systems_with_weights()),
         "seen": lambda: guards.seen_table(systems_with_weights()),
         "explanations": lambda: _compared(localisation.JSON_FILE, localisation.read, localisation_tables.compare),
         "robustness": lambda: _compared(robustness.FILE, robustness.read, robustness.compare),

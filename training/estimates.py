@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation import Interval
+from training.evaluation import Interval, wilson
 
 RESAMPLES = 2000
 SEED = 0
@@ -23,7 +23,7 @@ class Estimate:
 
 def estimates(values: np.ndarray, clusters: np.ndarray | None = None) -> list[Estimate]:
     """Mean of each column of (N, K), with its percentile-bootstrap 95 % interval over resamplings of whole clusters
-    (Field and Welsh 2007); the same resamples for all columns.
+    (Field and Welsh 2007); the same resamples for all columns. For shares of 0 and 1 it is Wilson's over the clusters.
 
     Args:
         clusters: a number per slice (N,); those with one number are resampled together. None: each is on its own.
@@ -39,7 +39,9 @@ def estimates(values: np.ndarray, clusters: np.ndarray | None = None) -> list[Es
     n = len(sizes)
     drawn = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), RESAMPLES)
     low, high = np.percentile(drawn @ sums / (drawn @ sizes)[:, None], (2.5, 97.5), axis=0)
-    return [Estimate(float(m), (float(a), float(b))) for m, a, b in zip(values.mean(axis=0), low, high, strict=True)]
+    found = [Estimate(float(m), (float(a), float(b))) for m, a, b in zip(values.mean(axis=0), low, high, strict=True)]
+    # Of all yes or all no every resample is the same: as many patients cannot tell that much.
+    return [Estimate(one.mean, wilson(round(one.mean * n), n)) if one.mean in (0, 1) else one for one in found]
 
 
 def estimate(values: Sequence[float] | np.ndarray, clusters: np.ndarray | None = None) -> Estimate:

@@ -22,7 +22,7 @@ from brain_tumor.inference import Classifier
 from brain_tumor.labels import class_index
 from brain_tumor.preprocessing import fit, normalize
 from training.data import Box, Record
-from training.estimates import Estimate, estimate, estimates
+from training.estimates import Estimate, estimates
 from training.heatmaps import (
     BATCH,
     CENTRE,
@@ -80,14 +80,19 @@ class Hidden:
 
     Attributes:
         tumour: with the box blackened.
-        elsewhere: with a box of the same size blackened on the other side, where it does not overlap the tumour's.
         all_else: with everything but the box blackened.
+        apart: of these answers, those about slices on whose other side a box of the same size does not overlap the
+            tumour's.
+        tumour_apart, elsewhere: of these, with the box blackened and with that on the other side; None where there are
+            none.
     """
 
     n: int
     tumour: Estimate
-    elsewhere: Estimate | None
     all_else: Estimate
+    apart: int
+    tumour_apart: Estimate | None
+    elsewhere: Estimate | None
 
 
 Sample = tuple[Classifier, Sequence[Record], Sequence[Image.Image]]
@@ -230,10 +235,9 @@ def hide(samples: Sequence[Sample]) -> Hidden:
             right.append(record.image)
             stay.append([*stayed, np.nan][:3])
     stays, clusters = np.array(stay, float).reshape(-1, 3), patients(tuple(right))
-    tumour, all_else = estimates(stays[:, :2], clusters)
     apart = ~np.isnan(stays[:, 2])
-    elsewhere = estimate(stays[apart, 2], clusters[apart]) if apart.any() else None
-    return Hidden(len(stays), tumour, elsewhere, all_else)
+    compared = estimates(stays[apart][:, [0, 2]], clusters[apart]) if apart.any() else (None, None)
+    return Hidden(len(stays), *estimates(stays[:, :2], clusters), int(apart.sum()), *compared)
 
 
 def _area(box: Box, image: Image.Image) -> tuple[int, int, int, int]:

@@ -40,12 +40,39 @@ def refusal_table(systems: Iterable[str]) -> str:
     )
 
 
+def passed_table(systems: Iterable[str]) -> str:
+    """Of each kind of picture that gates were not fitted to, how many pass for a slice; kinds of which none does are
+    left out."""
+    measured = _measured(systems, REFUSAL_FILE)
+    if not measured:
+        return _NOTHING
+    kinds = [_other_gate(content)["kinds"]["test"] for _, content in measured]
+    passed = {name: [one[name]["n"] - one[name]["refused"] for one in kinds] for name in kinds[0]}
+    some = sorted((name for name in passed if any(passed[name])), key=lambda name: -sum(passed[name]))
+    rows = [[name, str(kinds[0][name]["n"]), *map(str, passed[name])] for name in some]
+    header = ["what passes for a slice", "shown", *(get_spec(system).title for system, _ in measured)]
+    return f"{table(header, rows)}\n\nKinds of which no picture passes: {len(passed) - len(some)}."
+
+
+def scores_table(systems: Iterable[str]) -> str:
+    """What each score that a gate could go by refuses of pictures of kinds that it was not fitted to, by itself."""
+    measured = _measured(systems, REFUSAL_FILE)
+    if not measured:
+        return _NOTHING
+    names = list(measured[0][1]["other_scores"])
+    rows = [
+        [name, *(percent(content["other_scores"][name]["test kinds"]) for _, content in measured)] for name in names
+    ]
+    return table(["score, without the plain checks", *(get_spec(system).title for system, _ in measured)], rows)
+
+
 def refusal_card(system: str) -> str:
     """All that was measured of one system's refusals; nothing where nothing was."""
     return "".join(
         f"{_refusal(content)}\n\nPictures of kinds that the gate was not fitted to, the interval over these kinds, "
         "were shown to a gate made in the same way from fewer kinds, which refuses "
         f"{_share(_other_gate(content)['slices']['kaggle'], 'refused')}, of Kaggle's slices."
+        f"\n\n{passed_table([system])}"
         for _, content in _measured([system], REFUSAL_FILE)
     )
 
@@ -104,7 +131,9 @@ def _essential(content: dict[str, Any]) -> dict[str, str]:
     shares = dict(_refused(f"{name}: slices", rate) for name, rate in used["slices"].items())
     shown = f"pictures of {len(unknown)} kinds that it was not fitted to, n = {sum(kind['n'] for kind in unknown):,}"
     shares[shown] = _share_of_kinds([(kind["n"], kind["refused"]) for kind in unknown])
-    return shares | dict([_refused("real pictures that came with software packages", used["bundled"])])
+    bundled = used["bundled"]
+    shown = f"logos, plots and photographs that came with packages ({bundled['plain']} refused by the plain checks)"
+    return shares | dict([_refused(shown, bundled)])
 
 
 def _refused(shown: str, rate: dict[str, Any]) -> tuple[str, str]:

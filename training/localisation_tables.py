@@ -110,8 +110,9 @@ def in_words(report: Report, method: str) -> str:
         ""
         if hidden.elsewhere is None
         else (
-            f"; with a patch of that size on the other side blackened, {_of_100(hidden.elsewhere)} "
-            f"({_interval_of_100(hidden.elsewhere)})"
+            f" Where a patch of that size fits on the other side ({hidden.apart} of them), it was "
+            f"{_of_100(hidden.tumour_apart)} of 100 ({_interval_of_100(hidden.tumour_apart)}), and with that patch "
+            f"blackened instead {_of_100(hidden.elsewhere)} ({_interval_of_100(hidden.elsewhere)})."
         )
     )
     return (
@@ -122,7 +123,7 @@ def in_words(report: Report, method: str) -> str:
         f"{_of_100(centre.every.hit)}, pointing where tumours of the predicted class usually lie in "
         f"{_of_100(prior.every.hit)}. Of 100 units of heat, {_of_100(score.every.energy)} lay in the box, which covers "
         f"{percent(report.box_area)} of the picture. Of {hidden.n} right answers drawn from these, with the tumour "
-        f"blackened {_of_100(hidden.tumour)} of 100 stayed as they were ({_interval_of_100(hidden.tumour)}){control}."
+        f"blackened {_of_100(hidden.tumour)} of 100 stayed as they were ({_interval_of_100(hidden.tumour)}).{control}"
     )
 
 

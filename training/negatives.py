@@ -112,9 +112,9 @@ def _scans() -> list[Image.Image]:
 
 def bundled() -> Iterator[tuple[str, Image.Image]]:
     """Pictures in the packages that are installed beside Pillow, as pairs (path, picture): logos, figures of tests,
-    photographs. Which there are differs among machines; none that is used for fitting is among them."""
+    photographs. Which there are differs among machines; no stock of any kind's pictures is among them."""
     site = Path(Image.__file__).parent.parent
-    own = {path for _, path, role in _PHOTOGRAPHS if role != "test"}
+    own = {path for _, path, _ in _PHOTOGRAPHS}
     for path in sorted(site.rglob("*")):
         name = path.relative_to(site).as_posix()
         if path.suffix.lower() in {*IMAGE_SUFFIXES, ".gif"} and not any(name.endswith(used) for used in own):

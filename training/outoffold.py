@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import numpy as np
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.registry import get_spec
+from training.calibration import across_folds
 from training.data import FIGSHARE, DataError
 from training.estimates import estimate
 from training.evaluation import Interval, Predictions, evaluation_folder, write_predictions
 from training.protocols import FOLDS, PATIENTWISE, patientwise_folds, read_groups
 from training.runs import finished, get_recipe, run_folder
 
+NETWORKS_FILE = "patientwise_networks.json"
 CLUSTERS_FILE = Path(__file__).with_name("patients.csv")
 TUMOURS = tuple(i for i, name in enumerate(CLASS_NAMES) if name in FIGSHARE.counts["images"])
 
@@ -60,10 +63,11 @@ def fold_checkpoints(system: str, runs: Path, recipe: str | None = None, seed: i
 
 
 def predict_folds(system: str, root: Path, runs: Path) -> Path:
-    """Write `weights/<system>/evaluation/patientwise.csv`, out of fold, for the folds that are trained.
+    """Write `weights/<system>/evaluation/patientwise.csv`, out of fold, for the folds that are trained, and which
+    networks they are of beside it.
 
     Raises:
-        NoFoldsError: no fold is trained.
+        NoFoldsError: no fold is trained, or fewer than there are predictions of.
     """
     checkpoints = fold_checkpoints(system, runs)
     if not checkpoints:
@@ -73,8 +77,31 @@ def predict_folds(system: str, root: Path, runs: Path) -> Path:
         )
     parts = patientwise_folds(root).parts
     path = evaluation_folder(system) / f"{PATIENTWISE}.csv"
+    known = read_networks(system)
+    if known and len(known.checkpoints) > len(checkpoints):
+        raise NoFoldsError(
+            f"{path} is of {len(known.checkpoints)} folds, and in {runs} only {len(checkpoints)} are trained by recipe "
+            f"{get_spec(system).patientwise_recipe}. Train the others, or delete the file to do with fewer."
+        )
     write_predictions([(checkpoint, parts[fold]) for fold, checkpoint in checkpoints.items()], root, path)
+    hashes = {str(fold): checkpoint.sha256 for fold, checkpoint in checkpoints.items()}
+    networks = Networks(get_spec(system).patientwise_recipe, hashes)
+    (path.parent / NETWORKS_FILE).write_text(json.dumps(asdict(networks), indent=1) + "\n")
     return path
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Those that `patientwise.csv` is of: their recipe, and fold -> sha256 of the one that was not trained on it."""
+
+    recipe: str
+    checkpoints: dict[str, str]
+
+
+def read_networks(system: str) -> Networks | None:
+    """What `predict_folds` wrote; None where there are no such predictions."""
+    path = evaluation_folder(system) / NETWORKS_FILE
+    return Networks(**json.loads(path.read_text())) if path.exists() else None
 
 
 def distinct(predictions: Predictions) -> Predictions:
@@ -127,14 +154,15 @@ def right_among(predictions: Predictions, classes: tuple[int, ...]) -> np.ndarra
 
 
 def ensemble(parts: list[Predictions]) -> Predictions:
-    """Mean log-probabilities of several systems on the images that all of them predicted."""
+    """What several systems take for probable together, on the images that all of them predicted: the mean of their
+    probabilities, each calibrated on the other folds, as the page's consensus has it. As logits, natural logarithms.
+    """
     common = set(parts[0].images).intersection(*(part.images for part in parts[1:]))
     order = {image: i for i, image in enumerate(image for image in parts[0].images if image in common)}
-    logits = np.zeros((len(order), len(CLASS_NAMES)))
+    mean = np.zeros((len(order), len(CLASS_NAMES)))
     for part in parts:
-        log_probabilities = np.log(part.probabilities.clip(1e-12))
-        for image, row in zip(part.images, log_probabilities, strict=True):
+        for image, row in zip(part.images, across_folds(part).probabilities, strict=True):
             if image in order:
-                logits[order[image]] += row / len(parts)
+                mean[order[image]] += row / len(parts)
     first = parts[0].only(common)
-    return Predictions(first.images, first.labels, first.folds, logits)
+    return Predictions(first.images, first.labels, first.folds, np.log(mean.clip(1e-12)))

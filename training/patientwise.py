@@ -154,7 +154,7 @@ def accuracy_table(found: Mapping[str, Believed]) -> str:
 def _together_row(systems: Mapping[str, Believed], asked: Mapping[str, Believed]) -> list[str]:
     """What `systems` reach together on the slices that all of `asked` were asked about."""
     common = frozenset.intersection(*(frozenset(one.predictions.images) for one in asked.values()))
-    predictions = ensemble([one.predictions.only(common) for one in systems.values()])
+    predictions = ensemble([one.predictions for one in systems.values()]).only(common)
     return _accuracy_row(f"{listed(systems)} together", measure_patientwise(predictions))
 
 
@@ -189,6 +189,7 @@ def calibration_table(found: Mapping[str, Believed]) -> str:
 def sets_table(found: Mapping[str, Believed]) -> str:
     """Markdown: measured coverage and mean size of the prediction sets, over all and within each class."""
     header = ["system", "nominal", "coverage", "mean size", *(f"{label.text}: coverage, size" for label in LABELS)]
+    header += ["empty", "coverage if left empty"]
     rows = [
         [
             get_spec(one.system).title,
@@ -201,6 +202,8 @@ def sets_table(found: Mapping[str, Believed]) -> str:
                 else DASH
                 for label in LABELS
             ),
+            percent(coverage.empty),
+            percent(coverage.covered_unfilled),
         ]
         for one in found.values()
         for coverage in one.calibration.coverage
