@@ -99,14 +99,15 @@ class Acquisition:
         sequence: a key of `SEQUENCES`, or empty.
         contrast: whether a contrast agent was given; None where nothing is said.
         head: whether the head was examined; None where nothing is said.
-        annotated: text is burned into the pixels, so the file says.
+        annotated: text is burned into the pixels, so the file says; None where it says nothing and is a capture of a
+            screen or the like, on which names often stand.
     """
 
     modality: str = ""
     sequence: str = ""
     contrast: bool | None = None
     head: bool | None = None
-    annotated: bool = False
+    annotated: bool | None = False
 
     @property
     def derived(self) -> bool:
@@ -127,12 +128,16 @@ class Acquisition:
         Args:
             tilt: degrees between the slices and the nearest of the axial, coronal and sagittal planes.
         """
-        sentences = [self._unlike_training(tilt)]
+        sentences = [self._unlike_training()]
+        if tilt > _OBLIQUE_DEGREES:
+            sentences.append("These slices are oblique; the models were trained on axial, coronal and sagittal ones.")
         if self.annotated:
             sentences.append("Text is burned into these images: look for names before you pass them on.")
+        elif self.annotated is None:
+            sentences.append("This looks like a capture of a screen: look for names in it before you pass it on.")
         return " ".join(filter(None, sentences)) or None
 
-    def _unlike_training(self, tilt: float) -> str | None:
+    def _unlike_training(self) -> str | None:
         known = f"the models were trained mainly on {KNOWN}"
         if self.modality in MODALITIES:
             return f"This is {MODALITIES[self.modality]}, but {known}: their answers mean nothing here."
@@ -153,8 +158,6 @@ class Acquisition:
             return f"This is T1-weighted without contrast agent, but {known}: expect more errors."
         if self.contrast is None:
             return f"No contrast agent is named, but {known}: without one, expect more errors."
-        if tilt > _OBLIQUE_DEGREES:
-            return "These slices are oblique, but the models were trained on axial, coronal and sagittal ones."
         return None
 
 
@@ -170,7 +173,7 @@ def judge(
     diffusion_weighting: float | None = None,
     acquisition_contrast: str = "",
     image_type: tuple[str, ...] = (),
-    annotated: bool = False,
+    annotated: bool | None = False,
 ) -> Acquisition:
     """Judge from free texts first, as people name sequences better than parameters do; then from the parameters.
 
@@ -186,7 +189,7 @@ def judge(
         diffusion_weighting: b-value, s/mm².
         acquisition_contrast: DICOM AcquisitionContrast.
         image_type: DICOM ImageType.
-        annotated: DICOM BurnedInAnnotation is YES.
+        annotated: as `Acquisition` has it.
     """
     modality = modality.strip().upper()
     sequence = ""

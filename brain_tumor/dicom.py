@@ -337,8 +337,19 @@ def _scan(ds: Dataset, sources: list[Dataset]) -> Acquisition:
         diffusion_weighting=_number(sources, "DiffusionBValue"),
         acquisition_contrast=str(_first(sources, "AcquisitionContrast") or ""),
         image_type=_tuple(ds.get("ImageType"), str),
-        annotated=ds.get("BurnedInAnnotation") == "YES",
+        annotated=_annotated(ds),
     )
+
+
+def _annotated(ds: Dataset) -> bool | None:
+    """Is text burned into the pixels? None where the file does not say and is of a kind that often bears some."""
+    said = str(ds.get("BurnedInAnnotation") or "")
+    captured = (
+        str(ds.get("Modality") or "") in ("SC", "OT", "DOC")
+        or str(ds.get("SOPClassUID") or "").startswith(uid.SecondaryCaptureImageStorage)
+        or ds.get("SamplesPerPixel") == 3
+    )
+    return True if said == "YES" else None if not said and captured else False
 
 
 def _no_image(ds: Dataset) -> ImageError:

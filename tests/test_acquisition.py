@@ -134,6 +134,7 @@ def test_no_hint_where_nothing_is_unlike_training():
         ({"modality": "MR"}, "could not be told"),
         ({"modality": "OT"}, "could not be told"),
         ({"modality": "MR", "texts": ("T1 +C",), "annotated": True}, "burned into"),
+        ({"modality": "OT", "annotated": None}, "look for names"),
     ],
 )
 def test_hints(known, says):
@@ -145,3 +146,5 @@ def test_oblique_slices_are_told():
     scan = judge(("T1 +C",), modality="MR")
     assert scan.hint(20) is None
     assert "oblique" in scan.hint(40)
+    other = judge(("t2 flair",), modality="MR")
+    assert "FLAIR" in other.hint(40) and "oblique" in other.hint(40)

@@ -432,3 +432,12 @@ def test_damaged_bytes_give_an_image_or_an_error(seed, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\x08\x00", b"\x08\x00" * 300, b"\x02\x00 are notes " * 40, bytes(600)])
 def test_other_contents_are_not_dicom(content):
     assert not is_dicom(content)
+
+
+@pytest.mark.parametrize(("said", "hinted"), [(None, True), ("NO", False), ("YES", True)])
+def test_captures_of_a_screen_may_bear_names_unless_the_file_says_no(said, hinted, tmp_path):
+    ds = scans.series(HEAD)[0]
+    ds.Modality, ds.SOPClassUID = "OT", "1.2.840.10008.5.1.4.1.1.7"
+    if said:
+        ds.BurnedInAnnotation = said
+    assert ("look for names" in (read([ds], tmp_path).hint or "")) == hinted
