@@ -1,4 +1,4 @@
-"""The first tab: drop a slice, see what each model answers and where it looked; and the same as an API endpoint."""
+"""The first tab: drop a slice, see what each model answers and where it looked."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CheckpointError
-from brain_tumor.examination import Examination, consensus_of
+from brain_tumor.examination import Examination
 from brain_tumor.examples import list_examples
-from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, overlay
+from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation
 from brain_tumor.images import ImageError, read_image
-from brain_tumor.labels import CLASS_NAMES, LABELS
+from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS
 from brain_tumor.ui import html, reports, viewer
 from brain_tumor.ui.latest import Latest
@@ -134,7 +133,6 @@ def build() -> First:
     reports.listen(report, examination, settings, explained, hidden)
     opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
     gr.on([chosen.change, method.change], None, [chosen, method], None, js=_KEEP_ADDRESS, api_visibility="private")
-    _endpoint(choices, offered)
     return First(examination, (chosen, target, method), answer, scan, latest, sweeping)
 
 
@@ -216,66 +214,3 @@ def explained(examination: Examination, models: list[str], target: str, method: 
     """The answers in the order of the registry: a card keeps its place when its model is unticked and ticked again."""
     chosen = [name for name in MODELS if name in models]
     return examination.answers(chosen, None if target == PREDICTED else target, method)
-
-
-def _endpoint(choices: list[tuple[str, str]], offered: list[str]) -> None:
-    """The named endpoint /classify, on components of its own that are never shown."""
-    image = gr.File(label="image", visible=False)
-    models = gr.CheckboxGroup(choices, value=offered, label="models", visible=False)
-    method = gr.Dropdown(list(METHODS), value=DEFAULT_METHOD, label="method", visible=False)
-    target = gr.Dropdown([PREDICTED, *CLASS_NAMES], value=PREDICTED, label="target_class", visible=False)
-    result = gr.JSON(label="answers", visible=False)
-    gr.Button(visible=False).click(
-        classify, [image, models, method, target], result, api_name="classify", show_progress="hidden", **QUEUE
-    )
-
-
-def classify(image: str, models: list[str], method: str, target_class: str) -> dict[str, Any]:
-    """Ask trained networks what one brain MRI slice shows, and where they looked.
-
-    Classes: glioma, meningioma, notumor (no tumour), pituitary (tumour).
-
-    Args:
-        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI): its middle slice.
-        models: names of the networks to ask; by default all that are offered.
-        method: what the heatmap shows; location: where the tumour is taken to be; else what speaks for the class.
-        target_class: the class that the heatmap explains; "predicted": the one that each network predicts.
-
-    Returns:
-        image: name of the file, or which slice of a scan. consensus: verdict (a class, "uncertain", or "refused": no
-        brain MRI slice), why (a sentence), probabilities (class -> mean over the networks in [0, 1]), prediction_set,
-        seen_in_training (networks that had this slice among their training images), caution (why the scan is unlike
-        what the networks know, or null). answers: a list, for each network model, predicted_class, probabilities (class
-        -> softmax in [0, 1]), calibrated_probabilities and prediction_set (classes not ruled out at 95 %; both null
-        without calibration), in_distribution (false: taken for no brain MRI slice), refusal_reason (a sentence, or
-        null), seen_in_training (true: the answer is memory, not evidence), milliseconds, target_class, method (layercam
-        where a network cannot do location), evidence_found (false: the heatmap is empty), surest_place (how much of the
-        hottest place is taken for tumour, in [0, 1]; null but for location), overlay (the slice under the heatmap, a
-        PNG as data URI).
-    """
-    if not image:
-        raise gr.Error("No image was sent. Give a file as `image`.", print_exception=False)
-    if not models:
-        raise gr.Error("No model was chosen. Name at least one in `models`.", print_exception=False)
-    try:
-        examination, _ = open_upload(image)
-        explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
-    except (ImageError, CheckpointError) as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    found = consensus_of(explanations, examination.caution)
-    return {
-        "image": examination.name,
-        "consensus": found.to_json(),
-        "answers": [_answer(examination, explanation) for explanation in explanations],
-    }
-
-
-def _answer(examination: Examination, explanation: Explanation) -> dict[str, Any]:
-    return {
-        **explanation.prediction.to_json(),
-        "target_class": explanation.target_class,
-        "method": explanation.method,
-        "evidence_found": explanation.found,
-        "surest_place": round(explanation.peak, 4) if explanation.located else None,
-        "overlay": html.data_uri(Image.fromarray(overlay(examination.image, explanation.shown))),
-    }

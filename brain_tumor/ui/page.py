@@ -14,7 +14,7 @@ from gradio.state_holder import StateHolder
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.inference import load_model
-from brain_tumor.ui import batch, classify, html, learn, models, probe, tools
+from brain_tumor.ui import batch, classify, endpoints, html, learn, models, probe, tools
 from brain_tumor.ui.classify import SESSION_SECONDS
 from brain_tumor.uploads import MAX_BYTES
 
@@ -45,6 +45,7 @@ def build() -> gr.Blocks:
                 models.build()
             with gr.Tab("Learn", id="learn", elem_id="tab-learn"):
                 learn.build()
+        endpoints.build()
         page.load(classify.from_address, None, [first.settings[0], first.settings[2]], api_visibility="private")
     return page
 

@@ -17,7 +17,7 @@ from brain_tumor.disturbance import DISTURBANCES, Disturbance
 from brain_tumor.examination import Examination
 from brain_tumor.examples import list_examples
 from brain_tumor.explanation import Explanation, colored
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.images import read_image
 from brain_tumor.labels import DISPLAY_TEXT
 from brain_tumor.probing import (
     Changes,
@@ -35,7 +35,7 @@ from brain_tumor.probing import (
 )
 from brain_tumor.registry import MODELS, get_spec
 from brain_tumor.ui import html
-from brain_tumor.ui.classify import PREDICTED, QUEUE, SESSION_SECONDS, First, open_upload
+from brain_tumor.ui.classify import PREDICTED, QUEUE, SESSION_SECONDS, First
 from brain_tumor.ui.latest import Latest, unless_overtaken
 from brain_tumor.ui.tabs import tab_of
 
@@ -190,7 +190,6 @@ def build(first: First) -> None:
         if control.on is not None and control.amount is not None:
             # Whoever moves the slider wants the change.
             control.amount.input(None, None, control.on, js="() => true", api_visibility="private")
-    _endpoints(first)
 
 
 def _sources() -> list[tuple[str, str]]:
@@ -303,7 +302,7 @@ def _find(show: Callable, name: str, outputs: int, session: Session | None, *set
         flips = first_flips(session.source.image, [e.prediction for e in before], name)
     except (_Nothing, CheckpointError) as error:
         return (*unchanged, f'<p role="alert">{escape(str(error))}</p>')
-    found = f'<p role="status">{_in_words(name, flips)}</p>'
+    found = f'<p role="status">{in_words(name, flips)}</p>'
     flipping = [flip.severity for flip in flips if flip.severity is not None]
     if not flipping:
         return (*unchanged, found)
@@ -311,7 +310,7 @@ def _find(show: Callable, name: str, outputs: int, session: Session | None, *set
     return (*show(session.after(session.history.then(changes_of([(name, nearest)]))), *settings), found)
 
 
-def _in_words(name: str, flips: Sequence[Flip]) -> str:
+def in_words(name: str, flips: Sequence[Flip]) -> str:
     """For example "CNN v4 changes to meningioma at Brightness times 1.4; ResNet-18 never within the limits."."""
     parts = []
     for flip in flips:
@@ -468,106 +467,3 @@ def _view(when: str, explanation: Explanation) -> str:
 
 def _points(points: float) -> str:
     return f"{points:+.1f}".replace("-", "−")
-
-
-def _endpoints(first: First) -> None:
-    """The named endpoints /disturb and /smallest_flip, on components of their own that are never shown."""
-    models = first.settings[0]
-    image = gr.File(label="image", visible=False)
-    chosen = gr.CheckboxGroup(models.choices, value=models.value, label="models", visible=False)
-    name = gr.Dropdown(list(DISTURBANCES), value=next(iter(DISTURBANCES)), label="disturbance", visible=False)
-    severity = gr.Number(label="severity", visible=False)
-    result = gr.JSON(label="answers", visible=False)
-    options = {"show_progress": "hidden", **QUEUE}
-    gr.Button(visible=False).click(
-        disturb_slice, [image, name, severity, chosen], result, api_name="disturb", **options
-    )
-    gr.Button(visible=False).click(smallest_flip, [image, name, chosen], result, api_name="smallest_flip", **options)
-
-
-def disturb_slice(image: str, disturbance: str, severity: float, models: list[str]) -> dict[str, Any]:
-    """Change one brain MRI slice and see whether the networks' answers about it change: do they hang on trifles?
-
-    Kinds of change, with the limits of their severity: border 0 to 15 % of the side (blackened), skull 0 to 20 % of its
-    radius (all but the head blackened, less that rim), writing 0 to 10 % of the picture (letters burned in), mirror 0
-    to 1 (1: left for right), upside_down 0 to 1 (1: turned over), brightness 0.5 to 1.5 (factor), contrast 0.5 to 1.5
-    (factor), gamma 0.5 to 2, noise 0 to 20 % of white (sigma), blur 0 to 2 % of the side (sigma), jpeg 5 to 50
-    (quality), coarse 32 to 96 px (longer side), turn -15 to 15 ° (anticlockwise), shift -10 to 10 % of the width (to
-    the right), scale 0.8 to 1.2 (factor).
-
-    Args:
-        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI): its middle slice.
-        disturbance: the kind of change.
-        severity: how strong, a number within the limits of its kind and in its unit.
-        models: names of the networks to ask; by default all that are offered.
-
-    Returns:
-        image: name of the file, or which slice of a scan. change: in words. answers: a list, for each network model,
-        flipped (true: another class than before), before and after (as answers of classify, without target_class,
-        method, evidence_found, surest_place and overlay).
-    """
-    examination = _open(image, models)
-    if isinstance(severity, bool) or not isinstance(severity, int | float):
-        raise gr.Error("No severity was sent. Give a number as `severity`.", print_exception=False)
-    try:
-        changes = changes_of([(disturbance, severity)])
-        before = examination.answers(models)
-        after = Examination(changes.apply(examination.image), examination.name).answers(models)
-    except (ValueError, CheckpointError) as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    return {
-        "image": examination.name,
-        "change": changes.text(),
-        "answers": [
-            {
-                "model": old.prediction.model,
-                "flipped": Comparison(old, new).flipped,
-                "before": old.prediction.to_json(),
-                "after": new.prediction.to_json(),
-            }
-            for old, new in zip(before, after, strict=True)
-        ],
-    }
-
-
-def smallest_flip(image: str, disturbance: str, models: list[str]) -> dict[str, Any]:
-    """Find the mildest change of one kind under which each network answers otherwise about a brain MRI slice.
-
-    Args:
-        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI): its middle slice.
-        disturbance: the kind of change; disturb says what each is, its limits and its unit.
-        models: names of the networks to ask; by default all that are offered.
-
-    Returns:
-        image: name of the file, or which slice of a scan. disturbance: the kind of change. words: the finding as a
-        sentence. flips: a list, for each network model, severity (in the unit of that kind) and predicted_class (the
-        class it changes to), both null where its answer holds within the limits, refused (true: it would take the
-        changed picture for no brain MRI slice).
-    """
-    examination = _open(image, models)
-    try:
-        before = [explanation.prediction for explanation in examination.answers(models)]
-        flips = first_flips(examination.image, before, disturbance)
-    except (ValueError, CheckpointError) as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    words = _in_words(disturbance, flips).replace("<b>", "").replace("</b>", "")
-    return {
-        "image": examination.name,
-        "disturbance": disturbance,
-        "words": words,
-        "flips": [
-            {"model": f.model, "severity": f.severity, "predicted_class": f.predicted_class, "refused": f.refused}
-            for f in flips
-        ],
-    }
-
-
-def _open(image: str, models: list[str]) -> Examination:
-    if not image:
-        raise gr.Error("No image was sent. Give a file as `image`.", print_exception=False)
-    if not models:
-        raise gr.Error("No model was chosen. Name at least one in `models`.", print_exception=False)
-    try:
-        return open_upload(image)[0]
-    except ImageError as error:
-        raise gr.Error(str(error), print_exception=False) from None

@@ -14,9 +14,9 @@ import gradio as gr
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.examination import Examination
 from brain_tumor.explanation import Explanation
-from brain_tumor.report import render
+from brain_tumor.report import Report, render
 
-_TYPES = {"pdf": "application/pdf", "png": "image/png", "json": "application/json"}
+TYPES = {"pdf": "application/pdf", "png": "image/png", "json": "application/json"}
 
 # Made in the browser: no file with a visitor's slice is written on the server.
 _SAVE = """(text) => {
@@ -34,7 +34,7 @@ _SAVE = """(text) => {
 def controls() -> tuple[list[gr.Button], gr.Textbox]:
     """The buttons, shown by the style sheet where there is an answer, and where a report waits to be saved."""
     with gr.Row(elem_id="report"):
-        buttons = [gr.Button(f"Report as {kind.upper()}", size="sm", elem_id=f"report-{kind}") for kind in _TYPES]
+        buttons = [gr.Button(f"Report as {kind.upper()}", size="sm", elem_id=f"report-{kind}") for kind in TYPES]
     return buttons, gr.Textbox(visible="hidden", elem_id="report-download", show_label=False)
 
 
@@ -52,7 +52,7 @@ def listen(
         explained: (examination, *settings) -> the models' answers.
     """
     buttons, download = placed
-    for kind, button in zip(_TYPES, buttons, strict=True):
+    for kind, button in zip(TYPES, buttons, strict=True):
         button.click(partial(_report, kind, explained), [examination, *settings], download, **hidden).success(
             None, download, download, js=_SAVE, api_visibility="private"
         )
@@ -68,5 +68,9 @@ def _report(
         report = render(examination, explained(examination, *settings), datetime.now(UTC))
     except (CheckpointError, ValueError) as error:
         raise gr.Error(str(error), print_exception=False) from None
-    content = {"pdf": report.pdf, "png": report.png, "json": lambda: report.json().encode()}[kind]()
-    return json.dumps([report.file_name(kind), _TYPES[kind], base64.b64encode(content).decode()])
+    return json.dumps([report.file_name(kind), TYPES[kind], base64.b64encode(content(report, kind)).decode()])
+
+
+def content(report: Report, kind: str) -> bytes:
+    """The report as a file of a kind, one of `TYPES`."""
+    return {"pdf": report.pdf, "png": report.png, "json": lambda: report.json().encode()}[kind]()

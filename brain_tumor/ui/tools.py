@@ -12,6 +12,7 @@ import inspect
 import io
 import json
 import logging
+import mimetypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ import gradio.mcp
 from gradio.processing_utils import save_base64_to_cache
 from gradio.route_utils import compare_passwords_securely
 from gradio_client import Client, handle_file
+from gradio_client.utils import is_file_obj_with_meta
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -115,11 +117,31 @@ class Tools(gradio.mcp.GradioMCPServer):
     def postprocess_output_data(self, data: Any, root_url: str) -> list[Any]:
         content = []
         for output in data:
-            pictures: list[Any] = []
-            parted = _parted(output, pictures)
-            content.append(self.types.TextContent(type="text", text=json.dumps(parted, ensure_ascii=False)))
-            content += [self.types.ImageContent(type="image", data=p, mimeType="image/png") for p in pictures]
+            content += self._file_content(output) if is_file_obj_with_meta(output) else self._json_content(output)
         return content
+
+    def _json_content(self, output: Any) -> list[Any]:
+        pictures: list[Any] = []
+        text = json.dumps(_parted(output, pictures), ensure_ascii=False)
+        return [self.types.TextContent(type="text", text=text), *map(self._picture, pictures)]
+
+    def _picture(self, content: str) -> Any:
+        return self.types.ImageContent(type="image", data=content, mimeType="image/png")
+
+    def _file_content(self, output: dict[str, Any]) -> list[Any]:
+        """A file that the page made, whole: its URL would lead to the login, and soon to nothing."""
+        name, content = output["orig_name"], Path(output["path"]).read_bytes()
+        named = self.types.TextContent(type="text", text=json.dumps({"file": name}))
+        if name.endswith(".json"):
+            first, *rest = self._json_content(json.loads(content))
+            return [first, named, *rest]
+        encoded = base64.b64encode(content).decode()
+        if name.endswith(".png"):
+            return [named, self._picture(encoded)]
+        resource = self.types.BlobResourceContents(
+            uri=f"report:///{name}", mimeType=mimetypes.guess_type(name)[0], blob=encoded
+        )
+        return [named, self.types.EmbeddedResource(type="resource", resource=resource)]
 
     async def _execute_tool_without_progress(self, job: Any) -> list[Any]:
         with _in_words():
