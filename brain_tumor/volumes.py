@@ -32,7 +32,8 @@ def is_volume(source: Source) -> bool:
 
 
 def read_volume(source: Source, item: int | None = None) -> Volume:
-    """Open an upload and decode one volume of it: of the series that can be decoded, the one with most slices.
+    """Open an upload and decode one volume of it: of the series that can be decoded, the longest one
+    of the kind that the models know; without such a one, the longest.
 
     Args:
         source: a DICOM file (single or multi-frame), a NIfTI file (plain or gzipped), a zip archive or a folder of
@@ -77,8 +78,8 @@ def _candidates(members: list[Member]) -> list[Candidate]:
             refusals.append(error)
     if not found:
         raise refusals[0]
-    # Among series of equal length, those that the models know come first; then the order is that of the upload.
-    return sorted(found, key=lambda candidate: (candidate.derived, -candidate.slices, candidate.hint is not None))
+    # What the models know comes before what is long: a visitor looks at what opens first, and seldom at the list.
+    return sorted(found, key=lambda candidate: (candidate.derived, candidate.hint is not None, -candidate.slices))
 
 
 def _is_either(head: bytes) -> bool:

@@ -103,6 +103,16 @@ def test_zip_of_nifti_files_offers_each_the_best_first(tmp_path):
     assert volume.items[-1].endswith("a segmentation")
 
 
+def test_of_a_study_the_kind_that_the_models_know_is_opened_though_another_is_longer(tmp_path):
+    longest = scans.series(HEAD, SeriesDescription="ax FLAIR")
+    known = scans.series(HEAD[:, :, :20] // 2, SeriesDescription="t1_mprage +C")
+    shorter = scans.series(HEAD[:, :, :12] // 3, SeriesDescription="t1_mprage +C")
+    members = {f"{k}": scans.encoded(ds) for k, ds in enumerate(longest + shorter + known)}
+    volume = read_volume(zipped(tmp_path / "study.zip", members))
+    np.testing.assert_array_equal(volume.voxels, HEAD[:, :, :20] // 2)
+    assert volume.hint is None and [item[-9:] for item in volume.items] == ["20 slices", "12 slices", "40 slices"]
+
+
 def test_of_a_study_a_series_that_can_be_decoded_is_opened(tmp_path):
     # MPEG2 is a film; there are 40 such slices, and 12 that can be read.
     films, readable = scans.series(HEAD), scans.series(HEAD[:, :, :12])
