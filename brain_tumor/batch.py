@@ -1,4 +1,7 @@
-"""Many files and archives -> one row each: read, answered and let go 16 at a time, so that memory does not grow."""
+"""Many files and archives -> one row each: read, answered and let go 16 at a time, so that memory does not grow.
+
+Only pictures are shown under their names: those of scans, and of files that may be a damaged one, are often patients'.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ from typing import Any
 from brain_tumor import dicom, nifti
 from brain_tumor.examination import Examination, consensus_of
 from brain_tumor.explanation import COMPARED_CAM, explain_reading
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.images import ImageError, is_picture, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import REFUSED, UNCERTAIN, Consensus
-from brain_tumor.uploads import DAMAGED, Member, opened
+from brain_tumor.uploads import DAMAGED, ZIP, Member, opened
 
 BATCH = 16
 MAX_SLICES = 2_000
@@ -37,6 +40,7 @@ DOUBTFUL = "doubtful"
 BY_UNCERTAINTY, AS_UPLOADED, BY_NAME = "uncertainty", "upload", "name"
 
 _HEAD_BYTES = 1024  # enough to tell a format from
+_PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 
 # A spreadsheet computes a cell that begins so; some of them also behind spaces, and with full-width signs.
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
@@ -56,11 +60,12 @@ class Row:
 
     Attributes:
         number: place in the upload, from 1.
-        name: base name, made unique within the upload.
+        name: a picture's base name; of all else what it is and `number`. Made unique within the upload.
         place: where the slice can be read again.
         predictions: one per model; none where the file could not be read.
         consensus: what they come to; None likewise.
         problem: why the file could not be read, a sentence; None where it could.
+        named: `name` is the file's own.
     """
 
     number: int
@@ -69,6 +74,7 @@ class Row:
     predictions: tuple[Prediction, ...] = ()
     consensus: Consensus | None = None
     problem: str | None = None
+    named: bool = True
 
     @property
     def verdict(self) -> str:
@@ -97,6 +103,7 @@ class _Slice:
 
     number: int
     name: str
+    named: bool
     place: Place
     examined: Examination | None
     problem: str | None
@@ -110,18 +117,19 @@ def count(paths: Sequence[Path]) -> int:
     return total
 
 
-def classify_many(paths: Sequence[Path], models: Sequence[str]) -> Iterator[Row]:
+def classify_many(paths: Sequence[Path], models: Sequence[str], words: Sequence[str] | None = None) -> Iterator[Row]:
     """Answer many files, in their order, `BATCH` at a time; no picture is kept.
 
     Args:
         paths: image files, DICOM files of one slice, and zip archives of such.
         models: names of systems.
+        words: what the files are called, where their paths do not say it.
 
     Raises:
         UnknownModelError, CheckpointError: before the first row. A bad file is a row.
     """
     classifiers = [load_model(name) for name in models]
-    slices = _slices(paths)
+    slices = _slices(paths, words or [path.name for path in paths])
     while batch := list(islice(slices, BATCH)):
         yield from _answered(batch, classifiers)
 
@@ -129,7 +137,11 @@ def classify_many(paths: Sequence[Path], models: Sequence[str]) -> Iterator[Row]
 def read_again(row: Row) -> Examination:
     """The slice of a row, as it was answered; ImageError if its file is gone."""
     with opened(row.place.path) as members:
-        return _read(members[row.place.member], row.name)
+        member = members[row.place.member]
+        examined = _read(member, member.head(_HEAD_BYTES), row.name)
+    # The file's name, which may tell the sequence, has not been kept.
+    examined.caution = row.consensus.caution if row.consensus else examined.caution
+    return examined
 
 
 def _answered(batch: Sequence[_Slice], classifiers: Sequence[Classifier]) -> Iterator[Row]:
@@ -138,7 +150,7 @@ def _answered(batch: Sequence[_Slice], classifiers: Sequence[Classifier]) -> Ite
     by_slice = zip(*readings, strict=True)
     for one in batch:
         if not one.examined:
-            yield Row(one.number, one.name, one.place, problem=one.problem)
+            yield Row(one.number, one.name, one.place, problem=one.problem, named=one.named)
             continue
         # The heatmaps of one slice at a time: whether they overlap is part of the verdict, and they are large.
         explanations = [
@@ -147,28 +159,41 @@ def _answered(batch: Sequence[_Slice], classifiers: Sequence[Classifier]) -> Ite
         ]
         predictions = tuple(explanation.prediction for explanation in explanations)
         found = consensus_of(explanations, one.examined.caution)
-        yield Row(one.number, one.name, one.place, predictions, found)
+        yield Row(one.number, one.name, one.place, predictions, found, named=one.named)
 
 
-def _slices(paths: Sequence[Path]) -> Iterator[_Slice]:
+def _slices(paths: Sequence[Path], words: Sequence[str]) -> Iterator[_Slice]:
     """All files, read one after the other: those of an archive while it is open."""
     names = Counter()
-    for number, (place, member) in enumerate(_members(paths), 1):
-        name = _printable(member.words if isinstance(member, Member) else place.path.name)
+    for number, (place, member) in enumerate(_members(paths, words), 1):
+        head = member.head(_HEAD_BYTES) if isinstance(member, Member) else b""
+        kind = _kind(member, head)
+        name = f"{kind} {number}" if kind else _printable(member.words)
         names[name] += 1
         unique = name if names[name] == 1 else f"{name} ({names[name]})"
         try:
             if isinstance(member, ImageError):
                 raise member
-            yield _Slice(number, unique, place, _read(member, unique), None)
+            yield _Slice(number, unique, kind is None, place, _read(member, head, unique), None)
         except ImageError as error:
-            yield _Slice(number, unique, place, None, str(error))
+            yield _Slice(number, unique, kind is None, place, None, str(error))
 
 
-def _members(paths: Sequence[Path]) -> Iterator[tuple[Place, Member | ImageError]]:
-    for path in paths:
+def _kind(member: Member | ImageError, head: bytes) -> str | None:
+    """What to call a file whose name is not for showing; None for a picture, damaged ones included."""
+    if dicom.is_dicom(head):
+        return "DICOM"
+    if nifti.is_nifti(head):
+        return "NIfTI"
+    if isinstance(member, Member) and (is_picture(head) or member.words.lower().endswith(_PICTURE_NAMES)):
+        return None
+    return "File"
+
+
+def _members(paths: Sequence[Path], words: Sequence[str]) -> Iterator[tuple[Place, Member | ImageError]]:
+    for path, called in zip(paths, words, strict=True):
         try:
-            with opened(path) as members:
+            with opened(path, called) as members:
                 if not members:
                     raise ImageError("There is no file in this archive.")
                 yield from ((Place(path, k), member) for k, member in enumerate(members))
@@ -184,9 +209,10 @@ def _members_in(path: Path) -> int:
         return 1
 
 
-def _read(member: Member, name: str) -> Examination:
+def _read(member: Member, head: bytes, name: str) -> Examination:
     """As the first tab does it, so that both get the same answer."""
-    head = member.head(_HEAD_BYTES)
+    if head.startswith(ZIP):
+        raise ImageError("It is an archive within another one; unpack it and drop what was in it.")
     if dicom.is_dicom(head) or nifti.is_nifti(head):
         return _single_slice(member, head, name)
     try:
@@ -303,8 +329,8 @@ def _harmless(cell: object) -> object:
 class Batch:
     """One visitor's upload and the rows that it gave so far.
 
-    The files get a second name in a folder of the batch's own, so that they can be opened again when the server has
-    long tidied up its uploads. They are gone when the batch is closed or forgotten.
+    The files get a number as second name in a folder of the batch's own, so that they can be opened again when the
+    server has long tidied up its uploads. They are gone when the batch is closed or forgotten.
 
     Attributes:
         total: rows that there will be.
@@ -319,7 +345,8 @@ class Batch:
         """ImageError if there are more than `MAX_SLICES`."""
         self._folder = tempfile.TemporaryDirectory(prefix="brain-tumor-", ignore_cleanup_errors=True)
         try:
-            self._paths = [self._kept(Path(file), k) for k, file in enumerate(files)]
+            self._paths = [self._kept(Path(file), k) for k, file in enumerate(files, 1)]
+            self._words = [Path(file).name for file in files]
             self.total = count(self._paths)
         except BaseException:
             self._folder.cleanup()
@@ -339,7 +366,7 @@ class Batch:
         """Answer what is left until `stopped`; comes back after every `BATCH` of rows. Errors: `classify_many`."""
         self.models = tuple(models)
         started = time.monotonic()
-        rows = classify_many(self._paths, models)
+        rows = classify_many(self._paths, models, self._words)
         while not self.stopped and (new := list(islice(rows, BATCH))):
             self.rows += new
             self.seconds = time.monotonic() - started
@@ -352,13 +379,17 @@ class Batch:
         self._folder.cleanup()
 
     def _kept(self, file: Path, k: int) -> Path:
-        # In a folder each: two uploads may have the same name.
-        kept = Path(self._folder.name, str(k), file.name)
-        kept.parent.mkdir()
+        kept = Path(self._folder.name, str(k))
         try:
-            os.link(file, kept)
+            try:
+                os.link(file, kept)
+            except FileNotFoundError:
+                raise
+            except OSError:  # on another file system
+                shutil.copyfile(file, kept)
         except FileNotFoundError:
             raise ImageError("An upload is gone after some minutes. Send it again.") from None
-        except OSError:  # on another file system
-            shutil.copyfile(file, kept)
+        except OSError as error:  # the error itself names the file, and would be logged
+            reason = (error.strerror or "input failed").lower()
+            raise ImageError(f"The upload cannot be kept on the server: {reason}. Send it again in parts.") from None
         return kept

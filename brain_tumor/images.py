@@ -38,6 +38,11 @@ class ImageError(ValueError):
     """An image cannot be used. The message is one sentence for a person: the file's base name and why."""
 
 
+def is_picture(head: bytes) -> bool:
+    """Whether a file, of which the first 32 bytes or more are given, is of a format that `read_image` reads."""
+    return _SIGNATURES.match(head) is not None
+
+
 def read_image(
     source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray, name: str | None = None
 ) -> Image.Image:
@@ -93,7 +98,7 @@ def _read_bytes(source: str | os.PathLike | bytes | BinaryIO, name: str) -> byte
         reason = (getattr(error, "strerror", None) or "input failed").lower()
         raise ImageError(f"{name} cannot be read: {reason}.") from error
     if not data:
-        raise ImageError(f"{name} is empty.")
+        raise ImageError(f"{name} is empty; export it again, or copy it again from where it came.")
     _check_bytes(len(data), name)
     return data
 
@@ -101,9 +106,9 @@ def _read_bytes(source: str | os.PathLike | bytes | BinaryIO, name: str) -> byte
 def _read_path(path: str | os.PathLike, name: str) -> bytes:
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{name} is a folder, not an image file.")
+        raise ImageError(f"{name} is a folder, not an image file; choose the files in it, or a zip of them.")
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-        raise ImageError(f"{name} is not an ordinary file.")
+        raise ImageError(f"{name} is not an ordinary file; copy what it holds into one and choose that.")
     _check_bytes(status.st_size, name)
     with open(path, "rb") as file:
         return file.read(MAX_BYTES + 1)
@@ -111,9 +116,12 @@ def _read_path(path: str | os.PathLike, name: str) -> bytes:
 
 def _decode(data: bytes, name: str) -> Image.Image:
     """Choose a decoder by what the content begins with: extensions lie, and medical files often lack one."""
-    if _SIGNATURES.match(data):
+    if is_picture(data):
         return _decode_picture(data, name)
-    raise ImageError(f"{name} is not an image in a format that can be read ({', '.join(_FORMATS)}).")
+    raise ImageError(
+        f"{name} is not an image in a format that can be read; export it as PNG, JPEG, TIFF, DICOM or NIfTI, a series "
+        "as a zip."
+    )
 
 
 def _decode_picture(data: bytes, name: str) -> Image.Image:
@@ -190,7 +198,7 @@ def _window(values: np.ndarray, name: str) -> np.ndarray:
 
 def _limits(finite: np.ndarray, name: str) -> tuple[float, float]:
     if not finite.size:
-        raise ImageError(f"{name} holds no finite pixel value.")
+        raise ImageError(f"{name} holds no finite pixel value; export it again from where it came.")
     low, high = np.percentile(finite, _WINDOW, overwrite_input=True)
     if low == high:  # all but a few pixels are equal, as in a mask of something small: those few matter
         low, high = finite.min(), finite.max()
@@ -211,7 +219,10 @@ def _check_size(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
         raise _too_many_pixels(name)
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{name} is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed.")
+        raise ImageError(
+            f"{name} is {width} x {height} pixels, and at least {MIN_SIDE} x {MIN_SIDE} are needed; export it in full "
+            "size, no preview of it."
+        )
 
 
 def _check_colour_range(image: Image.Image, name: str) -> None:

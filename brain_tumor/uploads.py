@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from brain_tumor.images import ImageError
+from brain_tumor.images import ImageError, is_picture
 
 # A whole-head scan of 512 x 512 x 1,000 voxels of 16 bits is 524 MB; a server of 16 GB survives some of these at once.
 MAX_BYTES = 600_000_000
@@ -28,9 +28,12 @@ MAX_UNPACKED = 4_000_000_000
 MAX_FILES = 10_000
 """Files in a folder or an archive, and slices in a volume."""
 
-_ZIP = b"PK\3\4"
+ZIP = b"PK\3\4"
+"""What an archive that can be opened begins with."""
+
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
+_HEAD_BYTES = 64  # enough to tell a picture from
 DAMAGED = "The upload is cut short or damaged; copy it again from where it came."
 
 
@@ -97,11 +100,12 @@ def too_large() -> ImageError:
 
 
 @contextmanager
-def opened(source: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[list[Member]]:
+def opened(source: str | os.PathLike | Sequence[str | os.PathLike], words: str | None = None) -> Iterator[list[Member]]:
     """All files of an upload, in the natural order of their names, to be read within the `with`.
 
     Args:
         source: a file, a zip archive, a folder with all it contains, or several of these, in whatever order.
+        words: what a file that is no archive is called, where its path does not say it.
 
     Raises:
         ImageError: There is nothing there, or too much, or it needs a password.
@@ -109,30 +113,30 @@ def opened(source: str | os.PathLike | Sequence[str | os.PathLike]) -> Iterator[
     paths = [Path(path) for path in ([source] if isinstance(source, (str, os.PathLike)) else source)]
     paths.sort(key=lambda path: _natural(path.name))
     with ExitStack() as stack:
-        members = [member for path in paths for member in _members(path, stack)]
+        members = [member for path in paths for member in _members(path, stack, words)]
         if len(members) > MAX_FILES:
             raise _too_many()
         yield members
 
 
-def _members(path: Path, stack: ExitStack) -> list[Member]:
+def _members(path: Path, stack: ExitStack, words: str | None) -> list[Member]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             return [_file(inner) for inner in _walk(path)]
         if not stat.S_ISREG(mode):  # a pipe would be waited for
-            raise ImageError("The upload is not an ordinary file.")
+            raise ImageError("The upload is not an ordinary file; copy what it holds into one and upload that.")
         with open(path, "rb") as file:
-            zipped = file.read(4) == _ZIP
+            zipped = file.read(len(ZIP)) == ZIP
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(_reason(error)) from None
-    return _zipped(path, stack) if zipped else [_file(path)]
+    return _zipped(path, stack) if zipped else [_file(path, words)]
 
 
-def _file(path: Path) -> Member:
-    return Member(path.name, partial(open, path, "rb"))
+def _file(path: Path, words: str | None = None) -> Member:
+    return Member(words or path.name, partial(open, path, "rb"))
 
 
 def _walk(folder: Path) -> list[Path]:
@@ -177,6 +181,17 @@ def _clutter(base: str, folder: str) -> bool:
 def _natural(name: str) -> list[tuple[int, str]]:
     """So that slice 10 comes after slice 9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name.lower())]
+
+
+def without_scan(members: Sequence[Member]) -> ImageError:
+    """What is wrong with an archive where a scan is wanted, and what to do."""
+    if not members:
+        return ImageError("There is no file in this archive; zip the files of a scan and upload that.")
+    if any(member.head(len(ZIP)) == ZIP for member in members):
+        return ImageError("The archive holds another one instead of a scan; unpack it and upload what was in it.")
+    if any(is_picture(member.head(_HEAD_BYTES)) for member in members):
+        return ImageError("The archive holds pictures and no scan (DICOM or NIfTI); drop it under Many slices.")
+    return ImageError("The archive holds no scan (DICOM or NIfTI); upload a NIfTI file or a zip of a DICOM series.")
 
 
 def _too_many() -> ImageError:

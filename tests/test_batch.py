@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel.nifti1 import Nifti1Image
 from scans import dataset, encoded, head
 from slices import mri_slice
 
@@ -21,6 +24,8 @@ from brain_tumor.images import ImageError
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import REFUSED, UNCERTAIN, Agreement, Consensus
+from brain_tumor.ui.batch import Session, _table
+from brain_tumor.ui.classify import open_upload
 
 NAMES = [model.spec.name for model in list_models(available_only=True)][:2]
 
@@ -66,15 +71,16 @@ def rows(upload) -> list[Row]:
 def test_every_file_is_a_row_in_the_order_of_the_upload(upload, rows):
     assert [row.number for row in rows] == list(range(1, batch.count(upload) + 1))
     names = [row.name for row in rows]
-    archived = ["cut.png", *(f"{seed}.png" for seed in range(1, 19)), "2.png (2)", "notes.txt"]
-    assert names == [*archived, "slice without extension", "frames.dcm", "none.zip"]
+    archived = ["cut.png", *(f"{seed}.png" for seed in range(1, 19)), "2.png (2)", "File 21"]
+    assert names == [*archived, "DICOM 22", "DICOM 23", "File 24"]
+    assert [row.named for row in rows] == [True] * 20 + [False] * 4
 
 
 def test_bad_files_are_rows_with_a_sentence_and_stop_nothing(rows):
     bad = {row.name: row.problem for row in rows if row.verdict == UNREADABLE}
-    assert set(bad) == {"cut.png", "notes.txt", "frames.dcm", "none.zip"}
-    assert "cut short" in bad["cut.png"] and "not an image" in bad["notes.txt"]
-    assert "4 slices" in bad["frames.dcm"] and "no file" in bad["none.zip"]
+    assert set(bad) == {"cut.png", "File 21", "DICOM 23", "File 24"}
+    assert "cut short" in bad["cut.png"] and "File 21 is not an image" in bad["File 21"]
+    assert "4 slices" in bad["DICOM 23"] and "no file" in bad["File 24"]
     for row in rows:
         assert (row.consensus is None) == (row.predictions == ()) == (row.problem is not None)
 
@@ -115,6 +121,76 @@ def test_exported_lines_tell_what_could_not_be_read_and_what_a_scan_is(tmp_path)
     assert "CT scan" in lines[2]["caution"]
 
 
+def test_a_scan_s_name_is_neither_shown_nor_exported_nor_kept(tmp_path):
+    """It may be its patient's: that of a file, of an archive and of what is in it, readable or not."""
+    pixels = np.asarray(mri_slice(3, 96).convert("L")).astype(np.uint16) * 8
+    dicom = encoded(dataset(pixels, PatientName="DOE^JANE", SeriesDescription="t1 +C"))
+    mask = Nifti1Image((pixels[..., None] > 800).astype(np.int16), np.eye(4)).to_bytes()
+    damaged = {
+        "DOE^JANE.dcm": dicom[:500],
+        "DOE^JANE": dicom[:100],
+        "DOE^JANE.nii.gz": gzip.compress(mask)[:30],
+        "DOE^JANE.png": encoded(dataset(head((40, 40, 4)).transpose(2, 1, 0))),
+        "DOE^JANE.pdf": b"%PDF-1.7",
+        "DOE^JANE.zip": archive(tmp_path / "inner.zip", {"DOE^JANE.dcm": dicom}).read_bytes(),
+    }
+    files = {
+        "1/DOE^JANE.dcm": dicom,
+        "2/DOE^JANE": dicom,
+        "3/DOE^JANE_seg.nii": mask,
+        "4/jane-doe.png": png(1),
+        "5/DOE^JANE.zip": b"PK\3\4" + bytes(90),
+    }
+    paths = [tmp_path / name for name in files]
+    for path, content in zip(paths, files.values(), strict=True):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    folders = {f"DOE^JANE/{name}": content for name, content in {"good/DOE^JANE.dcm": dicom, **damaged}.items()}
+    paths.append(archive(tmp_path / "DOE^JANE.zip", folders))
+
+    session = Session(Batch(paths))
+    upload = session.batch
+    kept = [path.name for path in Path(upload._folder.name).rglob("*")]
+    assert sorted(kept) == ["1", "2", "3", "4", "5", "6"]
+    for _ in upload.run(NAMES[:1]):
+        pass
+    names = [row.name for row in upload.rows]
+    assert names[:5] == ["DICOM 1", "DICOM 2", "NIfTI 3", "jane-doe.png", "File 5"]
+    assert sorted(name.split()[0] for name in names[5:]) == ["DICOM"] * 3 + ["File"] * 4
+    answered = [row for row in upload.rows if not row.problem]
+    assert [row.number for row in answered[:4]] == [1, 2, 3, 4] and len(answered) == 5
+    # The name still tells what kind of scan it is, and the answer stays the same when the row is opened.
+    assert "segmentation" in upload.rows[2].consensus.caution
+    again = [batch.read_again(row) for row in answered]
+    assert [one.caution for one in again] == [row.consensus.caution for row in answered]
+
+    told = [
+        _table(session, upload.rows),
+        batch.to_csv(upload.rows),
+        batch.to_json_lines(upload.rows),
+        repr(upload.rows),
+    ]
+    told += [json.dumps([row.to_json() for row in upload.rows]), *(one.name for one in again)]
+    for text in told:
+        assert not re.search(r"\bdoe\b|jane", text.replace("jane-doe.png", ""), re.IGNORECASE)
+    assert "place in the upload" in told[0] and "jane-doe.png" in told[0]
+    upload.close()
+
+
+def test_an_archive_in_an_archive_is_to_be_unpacked(tmp_path):
+    inner = archive(tmp_path / "inner.zip", {"1.png": png(1)}).read_bytes()
+    outer = archive(tmp_path / "outer.zip", {"a.zip": inner})
+    (row,) = classify_many([outer], NAMES[:1])
+    assert "unpack it" in row.problem
+    for content, advice in (
+        ({"a.zip": inner}, "unpack it"),
+        ({"1.png": png(1)}, "drop it under Many slices"),
+        ({"notes.txt": b"notes"}, "a zip of a DICOM series"),
+    ):
+        with pytest.raises(ImageError, match=advice):
+            open_upload(archive(tmp_path / "upload.zip", content))
+
+
 def test_an_upload_that_is_gone_is_a_sentence(tmp_path):
     with pytest.raises(ImageError, match="Send it again"):
         Batch([tmp_path / "gone.png"])
@@ -123,14 +199,14 @@ def test_an_upload_that_is_gone_is_a_sentence(tmp_path):
 def test_a_row_can_be_read_again(rows):
     row = next(row for row in rows if row.name == "2.png (2)")
     assert np.array_equal(batch.read_again(row).image, mri_slice(30, 96))
-    assert batch.read_again(next(row for row in rows if "extension" in row.name)).image.size == (96, 96)
+    assert batch.read_again(next(row for row in rows if row.name == "DICOM 22")).image.size == (96, 96)
 
 
 def test_an_encrypted_or_exploding_archive_is_one_row(tmp_path, monkeypatch):
     monkeypatch.setattr("brain_tumor.uploads.MAX_UNPACKED", 1_000_000)
     bomb = archive(tmp_path / "bomb.zip", {"a.png": bytes(2_000_000)})
     (row,) = classify_many([bomb], NAMES[:1])
-    assert row.name == "bomb.zip" and "unpacks to more than" in row.problem
+    assert row.name == "File 1" and "unpacks to more than" in row.problem
 
 
 def test_too_many_files_are_refused_before_anything_is_read(tmp_path):
@@ -150,7 +226,7 @@ def test_a_batch_outlives_its_upload_and_leaves_nothing(tmp_path):
     kept = upload.rows[0].place.path
     assert kept.exists()
     upload.close()
-    assert not kept.parent.parent.exists()
+    assert not kept.parent.exists()
     with pytest.raises(ImageError):
         batch.read_again(upload.rows[0])
 

@@ -146,14 +146,14 @@ def test_missing_file(tmp_path):
 def test_empty_file(tmp_path):
     path = tmp_path / "nothing.png"
     path.touch()
-    assert refusal(path) == "nothing.png is empty."
-    assert refusal(b"", "nothing.png") == refusal(io.BytesIO(), "nothing.png") == "nothing.png is empty."
+    assert refusal(path).startswith("nothing.png is empty; export it again")
+    assert refusal(b"", "nothing.png") == refusal(io.BytesIO(), "nothing.png") == refusal(path)
 
 
 def test_folder(tmp_path):
     folder = tmp_path / "slices.png"
     folder.mkdir()
-    assert refusal(folder).startswith("slices.png is a folder")
+    assert refusal(folder).startswith("slices.png is a folder") and "choose the files in it" in refusal(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
@@ -522,7 +522,8 @@ def test_float_that_is_not_finite(make):
 
 
 def test_no_finite_value_at_all():
-    assert "no finite pixel" in refusal(np.full((40, 40), np.nan), "empty.tif")
+    said = refusal(np.full((40, 40), np.nan), "empty.tif")
+    assert "no finite pixel" in said and "export it again" in said
 
 
 @pytest.mark.parametrize("value", [0, 1000, -5.5])
@@ -644,7 +645,7 @@ def test_unusual_modes_of_pil_images_are_converted(mode):
     ],
 )
 def test_errors_show_the_base_name(given, shown):
-    assert refusal(b"", given) == f"{shown} is empty."
+    assert refusal(b"", given).startswith(f"{shown} is empty; ")
 
 
 def test_errors_name_the_source_by_itself(tmp_path):

@@ -335,12 +335,16 @@ def _selection(session: Session) -> list[Row]:
     return batch.chosen(session.batch.rows, view.order, view.show or None, view.text)
 
 
+_WHY_NUMBERS = "Files other than pictures go by their place in the upload: a scan's file name may be its patient's."
+
+
 def _waiting() -> str:
     return (
         '<section class="waiting"><h2>Many slices, one table</h2>'
         f"<p>Drop image or DICOM files, or a zip of them; up to {MAX_SLICES:,} at once. The models ticked under "
         "<b>One slice</b> are asked, and the slices that they are least sure of come first. Press a row to open it."
-        "</p><p>The files stay on the server for as long as the table, an hour at most, and nobody else sees them."
+        f"</p><p>{_WHY_NUMBERS}</p>"
+        "<p>The files stay on the server for as long as the table, an hour at most, and nobody else sees them."
         "</p></section>"
     )
 
@@ -395,11 +399,12 @@ def _table(session: Session, rows: list[Row]) -> str:
     start = PAGE_ROWS * session.view.page
     page = rows[start : start + PAGE_ROWS]
     lines = "".join(_row(row, row.number in session.batch.opened) for row in page)
+    hint = "" if all(row.named for row in page) else f'<p class="unnamed">{_WHY_NUMBERS}</p>'
     return (
         f'<table role="table"><caption>Rows {start + 1:,} to {start + len(page):,} of {len(rows):,}</caption>'
         '<thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Slice</th>'
         '<th role="columnheader" scope="col">Answer</th><th role="columnheader" scope="col">Probability</th>'
-        f'<th role="columnheader" scope="col">Why</th></tr></thead><tbody role="rowgroup">{lines}</tbody></table>'
+        f'<th role="columnheader" scope="col">Why</th></tr></thead><tbody role="rowgroup">{lines}</tbody></table>{hint}'
     )
 
 
@@ -458,10 +463,11 @@ def classify_many(files: list[str], models: list[str]) -> list[dict[str, Any]]:
         models: names of the networks to ask; by default all that are offered.
 
     Returns:
-        A list, for each file in the order sent: image (its name; a second of that name gets a number), problem (why it
-        could not be read, a sentence, or null), uncertainty (1 - probability of the leading class, in [0, 1], or
-        null), consensus (as of classify, or null) and answers (as of classify, without target_class, method,
-        evidence_found, surest_place and overlay).
+        A list, for each file in the order sent: image (a picture's name, with a number if it is the second of its name;
+        of other files, whose names may be patients', what it is and its place), problem (why it could not be read, a
+        sentence, or null), uncertainty (1 - probability of the leading class, in [0, 1], or null), consensus (as of
+        classify, or null) and answers (as of classify, without target_class, method, evidence_found, surest_place and
+        overlay).
     """
     if not files:
         raise gr.Error("No file was sent. Give at least one in `files`.", print_exception=False)

@@ -21,7 +21,7 @@ from brain_tumor.registry import MODELS
 from brain_tumor.ui import html, reports, viewer
 from brain_tumor.ui.latest import Latest
 from brain_tumor.ui.viewer import Scan
-from brain_tumor.uploads import opened
+from brain_tumor.uploads import opened, without_scan
 from brain_tumor.volumes import is_volume
 
 log = logging.getLogger(__name__)
@@ -169,8 +169,8 @@ def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
         scan = Scan.open(paths[0] if len(paths) == 1 else paths)
         return scan.examination(), scan
     if zipfile.is_zipfile(paths[0]):
-        with opened(paths[0]):  # says why, if it is that it cannot be opened
-            raise ImageError("The archive holds no scan (DICOM or NIfTI). Many slices takes archives of pictures.")
+        with opened(paths[0]) as members:  # says why, if it is that it cannot be opened
+            raise without_scan(members)
     return Examination(read_image(paths[0]), Path(paths[0]).name), None
 
 
