@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -276,3 +277,12 @@ def test_space_that_would_not_start_is_not_published(front, problem, weights, tm
     (tmp_path / "LICENSE").unlink()
     with pytest.raises(PublishError, match="lacks LICENSE"):
         space_upload(PREFIX, tmp_path)
+
+
+def test_a_space_has_what_its_table_of_models_and_its_readme_show(monkeypatch):
+    monkeypatch.delenv("BRAIN_TUMOR_WEIGHTS", raising=False)
+    sent = space_upload(PREFIX).files
+    shown = set(re.findall(r"(?:src=\"|!\[[^]]*\]\()(docs/[^)\"]+)", (ROOT / "README.md").read_text()))
+    assert len(shown) >= 4 and shown <= sent.keys()
+    studied = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("weights/*/evaluation/study/*")}
+    assert studied and studied <= sent.keys()

@@ -83,7 +83,10 @@ def space_upload(repo: str, root: Path = ROOT) -> Upload:
         raise CheckpointError(f"None of the systems that the page offers has a checkpoint in {weights_folder()}.")
     for system in offered:
         files |= {f"weights/{system}/{name}": path for name, path in _files(_verified(system)).items()}
-    return Upload(repo, "space", files)
+    # What the tab "Models" says of the other systems, and the README's pictures.
+    for path in weights_folder().glob("*/evaluation/study/*"):
+        files.setdefault(f"weights/{path.relative_to(weights_folder()).as_posix()}", path)
+    return Upload(repo, "space", files | {f"docs/{path.name}": path for path in (root / "docs").glob("*.png")})
 
 
 def send(upload: Upload, private: bool = False) -> str:
