@@ -264,10 +264,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Latency:
-    """CPU time of a network alone for one slice on one thread, relative to a reference; `cpu` is where."""
+    """CPU time of a network alone for one slice on one thread, relative to a reference, which took so many
+    milliseconds; `cpu` is where."""
 
     reference: str
     cpu: str
+    milliseconds: float
     relative: dict[str, float]
 
 
@@ -378,7 +380,8 @@ def latency() -> Latency | None:
 def _latency(content: dict[str, Any]) -> Latency:
     alone = next(run for run in content["runs"] if run["threads"] == 1)
     relative = {name: float(found["relative"]) for name, found in alone["systems"].items()}
-    return Latency(content["reference"], content["machine"]["cpu"], relative)
+    milliseconds = float(alone["systems"][content["reference"]]["milliseconds"])
+    return Latency(content["reference"], content["machine"]["cpu"], milliseconds, relative)
 
 
 def evidence(system: Measured) -> Evidence:

@@ -193,7 +193,10 @@ def _table(systems: Sequence[Measured], timed: Latency | None) -> str:
     if any(system.chose_epoch for system in systems):
         notes.append("‡ These images also chose the epoch that was kept.")
     if timed:
-        notes.append(f"CPU time: one slice, one thread, the network alone; 1 is {timed.reference}, on {timed.cpu}.")
+        notes.append(
+            f"CPU time: one slice, one thread, the network alone; 1 is {timed.reference}, "
+            f"{timed.milliseconds:.0f} ms on {timed.cpu}."
+        )
     return (
         '<table class="systems" role="table" aria-label="The systems and what was measured">'
         f'<thead role="rowgroup"><tr role="row">{header}</tr></thead><tbody role="rowgroup">{body}</tbody></table>'
@@ -301,10 +304,14 @@ def _against_parameters(systems: Sequence[Measured]) -> str:
 
 
 def _against_time(systems: Sequence[Measured], timed: Latency | None) -> str:
-    xs = {system.spec.name: system.relative_time for system in systems if system.relative_time}
-    if not timed or not xs:
+    if not timed:
         return ""
-    axis = charts.logarithmic_axis("CPU time for a slice (ResNet-18 = 1)", min(xs.values()), max(xs.values()), _times)
+    xs = {s.spec.name: s.relative_time * timed.milliseconds for s in systems if s.relative_time}
+    if not xs:
+        return ""
+    axis = charts.logarithmic_axis(
+        "CPU time for a slice, one thread, ms", min(xs.values()), max(xs.values()), "{:.3g}".format
+    )
     return _against("Accuracy against time", systems, xs, axis)
 
 
