@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import struct
 import urllib.request
@@ -11,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -29,6 +31,7 @@ import brain_tumor
 from brain_tumor.catalogue import list_models
 from brain_tumor.explanation import METHODS, overlay
 from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.probing import Stroke, cover
 from brain_tumor.trust import REFUSED, UNCERTAIN, consensus
 from brain_tumor.ui import page
 from brain_tumor.ui.page import forget
@@ -91,8 +94,17 @@ def test_only_the_documented_endpoints_are_public(client):
     assert sorted(api["named_endpoints"]) == sorted(documented)
     assert not api["unnamed_endpoints"]
     parameters = api["named_endpoints"]["/classify"]["parameters"]
-    assert [p["parameter_name"] for p in parameters] == ["image", "models", "method", "target_class"]
+    # In this order: programs may give them by position.
+    place = ["series", "plane", "slice", "window_centre", "window_width"]
+    assert [p["parameter_name"] for p in parameters] == ["image", "models", "method", "target_class", *place]
     assert all(p["parameter_has_default"] for p in parameters[1:])
+    for name, first in (
+        ("/disturb", ["image", "disturbance", "severity", "models", "strokes"]),
+        ("/smallest_flip", ["image", "disturbance", "models"]),
+    ):
+        parameters = api["named_endpoints"][name]["parameters"]
+        assert [p["parameter_name"] for p in parameters] == [*first, *place]
+        assert all(p["parameter_has_default"] for p in parameters[len(first) :])
 
 
 def test_an_image_is_all_that_is_needed(client, slice_path):
@@ -176,6 +188,109 @@ def test_of_a_scan_the_middle_slice_is_answered_under_a_name_that_names_nobody(c
     assert before["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
     # No picture in base64 has this by chance.
     assert "Doe^" not in str(result) + str(changed)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two series in an archive that is named after somebody, as are they."""
+    path = tmp_path_factory.mktemp("studies") / "Doe^Jane.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, voxels in enumerate((scans.head(), scans.head((40, 48, 32)))):
+            for k, ds in enumerate(scans.series(voxels, PatientName="Doe^Jane", SeriesDescription="Doe^Jane, axial")):
+                archive.writestr(f"Doe^Jane/{number}/{k}", scans.encoded(ds))
+    return path
+
+
+def test_of_a_scan_any_slice_can_be_chosen(client, study):
+    volume = brain_tumor.read_volume(study, 1)
+    place = {"series": 2, "plane": "coronal", "slice": 11, "window_centre": 300, "window_width": 400.5}
+    result = classify(client, study, models=OFFERED[:1], **place)
+    assert result["image"] == "coronal slice 11 of 48"
+    assert result["place"] == {
+        "plane": "coronal",
+        "slice": 11,
+        "slices": 48,
+        "series": 2,
+        "all_series": 2,
+        "window": {"centre": 300, "width": 400.5},
+    }
+    shown = volume.slice("coronal", 10, replace(volume.default_window, centre=300, width=400.5))
+    (expected,) = brain_tumor.classify(shown, OFFERED[:1])
+    assert result["answers"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert picture(result["answers"][0]).size == shown.size
+    changed = client.predict(handle_file(study), "mirror", 0, OFFERED[:1], **place, api_name="/disturb")
+    flips = client.predict(handle_file(study), "mirror", OFFERED[:1], **place, api_name="/smallest_flip")
+    assert changed["place"] == flips["place"] == result["place"]
+    assert changed["answers"][0]["before"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    assert "Doe^" not in str(result) + str(changed) + str(flips)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ({"series": 3}, "no series 3; they are numbered 1 to 2"),
+        ({"series": 0}, "no series 0; they are numbered 1 to 2"),
+        ({"plane": "original"}, "choose among axial, coronal, sagittal"),
+        ({"slice": 0}, "no axial slice 0; they are numbered 1 to 40"),
+        ({"slice": 41}, "no axial slice 41; they are numbered 1 to 40"),
+        ({"window_width": 0}, "a number above 0"),
+        ({"window_centre": 1e300}, "numbers of at most"),
+    ],
+    ids=str,
+)
+def test_slices_that_a_scan_does_not_have_are_named(client, study, place, said):
+    with pytest.raises(AppError, match=said) as caught:
+        classify(client, study, models=OFFERED[:1], **place)
+    assert "Doe^" not in str(caught.value) and "Traceback" not in str(caught.value)
+
+
+def test_a_picture_has_neither_series_nor_slices(client, slice_path):
+    for place in ({"slice": 1}, {"plane": "axial"}, {"window_width": 3}):
+        with pytest.raises(AppError, match="That is no scan"):
+            classify(client, slice_path, **place)
+    with pytest.raises(AppError, match="That is no scan"):
+        client.predict(handle_file(slice_path), api_name="/sweep")
+
+
+def test_a_scan_is_answered_slice_by_slice(client, study):
+    result = client.predict(handle_file(study), OFFERED[:2], series=2, api_name="/sweep")
+    volume = brain_tumor.read_volume(study, 1)
+    assert (result["place"]["plane"], result["place"]["slices"], result["place"]["series"]) == ("axial", 32, 2)
+    assert [row["slice"] for row in result["rows"]] == list(range(1, 33))
+    for row in (result["rows"][0], result["rows"][20]):
+        expected = consensus(brain_tumor.classify(volume.slice("axial", row["slice"] - 1), OFFERED[:2]))
+        assert row["consensus"]["verdict"] == expected.verdict
+        assert row["consensus"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+        tumour = 0 if expected.refused else 1 - expected.probabilities["notumor"]
+        assert row["suspicion"] == pytest.approx(tumour, abs=1e-3)
+    if result["most_suspicious"]:
+        assert result["rows"][result["most_suspicious"][0] - 1]["suspicion"] == max(
+            row["suspicion"] for row in result["rows"]
+        )
+    assert "Doe^" not in str(result)
+
+
+@pytest.mark.parametrize("kind", ["pdf", "png", "json"])
+def test_report_is_a_file_that_names_nobody(client, study, kind):
+    path = Path(client.predict(handle_file(study), kind, OFFERED[:1], slice=12, api_name="/report"))
+    content = path.read_bytes()
+    assert re.fullmatch(rf"brain-mri-report-\d{{4}}-\d\d-\d\dT\d{{4}}Z\.{kind}", path.name)
+    assert content.startswith({"pdf": b"%PDF", "png": b"\x89PNG", "json": b"{"}[kind]) and b"Doe^" not in content
+    if kind == "json":
+        found = json.loads(content)
+        assert (found["place"]["slice"], found["place"]["slices"]) == (12, 40)
+        assert [answer["model"] for answer in found["answers"]] == OFFERED[:1]
+
+
+def test_parts_of_a_slice_can_be_covered(client, slice_path):
+    strokes = "[[0.3, 0.5, 0.5]]"
+    result = client.predict(handle_file(slice_path), "mirror", 0, OFFERED[:1], strokes, api_name="/disturb")
+    covered = cover(brain_tumor.read_image(slice_path), [Stroke(0.3, ((0.5, 0.5),))])
+    (expected,) = brain_tumor.classify(covered, OFFERED[:1])
+    assert result["change"] == "Covered in part"
+    assert result["answers"][0]["after"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+    with pytest.raises(AppError, match="`strokes` is text such as"):
+        client.predict(handle_file(slice_path), "mirror", 0, OFFERED[:1], "[[0.3]]", api_name="/disturb")
 
 
 def huge_png() -> bytes:

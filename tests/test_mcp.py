@@ -11,7 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import nibabel
+import numpy as np
 import pytest
+import scans
 
 pytest.importorskip("mcp", reason="gradio[mcp] is not installed")
 
@@ -21,6 +24,7 @@ from gradio_client import Client
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Tool
+from nibabel.nifti1 import Nifti1Image
 from PIL import Image
 from slices import mri_slice
 
@@ -164,6 +168,31 @@ def test_the_other_tools_answer(url, slice_path):
     flips = answer(ask(url, "smallest_flip", image=image, disturbance="jpeg", models=OFFERED[:1]))
     assert [flip["model"] for flip in flips["flips"]] == OFFERED[:1]
     assert {model["model"] for model in answer(ask(url, "models"))} >= set(OFFERED)
+
+
+def test_all_slices_of_a_scan_in_one_call(url, tmp_path):
+    nibabel.save(Nifti1Image(scans.head((40, 48, 32)), np.eye(4)), tmp_path / "scan.nii")
+    content = base64.b64encode((tmp_path / "scan.nii").read_bytes()).decode()
+    uri = f"data:application/octet-stream;base64,{content}"
+    found = answer(ask(url, "sweep", image=uri, models=OFFERED[:1]))
+    assert [row["slice"] for row in found["rows"]] == list(range(1, 33))
+    chosen = answer(ask(url, "classify", image=uri, models=OFFERED[:1], plane="sagittal", slice=9, window_width=700))
+    assert chosen["image"] == "sagittal slice 9 of 40" and chosen["place"]["window"]["width"] == 700
+
+
+def test_a_report_comes_with_the_answer(url, slice_path):
+    image = data_uri(slice_path)
+    named, page_ = ask(url, "report", image=image, models=OFFERED[:1]).content
+    assert json.loads(named.text)["file"].endswith(".pdf")
+    assert page_.resource.mimeType == "application/pdf" and base64.b64decode(page_.resource.blob).startswith(b"%PDF")
+    named, picture = ask(url, "report", image=image, kind="png", models=OFFERED[:1]).content
+    assert json.loads(named.text)["file"].endswith(".png")
+    assert Image.open(io.BytesIO(base64.b64decode(picture.data))).width > 1600
+    result = ask(url, "report", image=image, kind="json", models=OFFERED[:1])
+    found = answer(result)
+    assert found["picture"] == "image 1 of this answer"
+    marked = sum(one["overlay"] is not None for one in found["answers"])
+    assert [content.type for content in result.content] == ["text", "text", *["image"] * (1 + marked)]
 
 
 @pytest.mark.parametrize(

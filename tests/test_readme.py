@@ -11,7 +11,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+import scans
+from nibabel.nifti1 import Nifti1Image
 from slices import mri_slice
 
 from brain_tumor.catalogue import list_models
@@ -40,6 +44,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_python_blocks_run(url, tmp_path, block):
     for seed, name in enumerate(("slice", "a", "b")):
         mri_slice(seed).save(tmp_path / f"{name}.png")
+    nibabel.save(Nifti1Image(scans.head((40, 48, 32)), np.eye(4)), tmp_path / "scan.nii.gz")
     ran = subprocess.run(
         [sys.executable, "-c", block.replace(ADDRESS, url)],
         cwd=tmp_path,

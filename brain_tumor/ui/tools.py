@@ -133,8 +133,8 @@ class Tools(gradio.mcp.GradioMCPServer):
         name, content = output["orig_name"], Path(output["path"]).read_bytes()
         named = self.types.TextContent(type="text", text=json.dumps({"file": name}))
         if name.endswith(".json"):
-            first, *rest = self._json_content(json.loads(content))
-            return [first, named, *rest]
+            text, *pictures = self._json_content(json.loads(content))
+            return [text, named, *pictures]
         encoded = base64.b64encode(content).decode()
         if name.endswith(".png"):
             return [named, self._picture(encoded)]
