@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -20,11 +21,12 @@ from toy_data import write_kaggle, write_roboflow
 from brain_tumor.checkpoints import find_checkpoint
 from brain_tumor.registry import MODELS
 from training import __main__ as command_line
+from training import reproduction
 from training.cards import drift
 from training.data import KAGGLE
 from training.evaluation import read_predictions
 from training.protocols import PROTOCOLS
-from training.recipes import RECIPES
+from training.recipes import PROBES, RECIPES
 from training.runs import install
 
 FIRST, SECOND, TRANSFER = "cnn_v1", "baseline_cnn", "resnet50_linear_probe"
@@ -164,3 +166,25 @@ def test_study_is_reproduced_with_several_seeds_and_installs_no_weights(place):
     accuracies = [100 * float((p.labels == p.predicted).mean()) for p in predictions]
     row = next(line for line in (place / "README.md").read_text().splitlines() if MODELS[FIRST].title in line)
     assert f"{fmean(accuracies):.2f} ± {stdev(accuracies):.2f} %, 3 seeds" in row
+
+
+def test_the_grid_of_study_b_is_compared_on_validation_images(place, monkeypatch, capsys):
+    for name in ("linear_probe_0.01_0.9_0.0001", "linear_probe_0.001_0.9_0"):
+        monkeypatch.setitem(RECIPES, name, replace(short(name), initialisation="random"))
+    monkeypatch.setattr(reproduction, "PROBES", ("linear_probe_0.01_0.9_0.0001", "linear_probe_0.001_0.9_0"))
+    assert command_line.main(["grid", "--precision", "no"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shares = [float(line.split(": ")[1].split(" %")[0]) for line in lines]
+    assert len(lines) == 2 and shares == sorted(shares, reverse=True)
+    assert [line.startswith("linear_probe_0.01_") for line in lines] == ["the study chose it" in line for line in lines]
+    assert not (place / "weights").exists()
+
+
+def test_the_grid_of_study_b_has_its_twelve_settings_and_without_imagenet_weights_says_what_to_do(place, capsys):
+    settings = {
+        (probe.phases[0].head_lr, probe.momentum, probe.weight_decay, probe.phases[0].epochs)
+        for probe in PROBES.values()
+    }
+    assert settings == set(product((0.01, 0.005, 0.001), (0.9, 0.95), (0, 1e-4), (10,)))
+    assert command_line.main(["grid"]) == 2
+    assert "--imagenet FILE" in capsys.readouterr().err

@@ -23,8 +23,8 @@ from training.outoffold import CLUSTERS_FILE, NoFoldsError, fold_checkpoints, pr
 from training.patients import write_clusters
 from training.protocols import FOLDS, PATIENTWISE, PROTOCOLS
 from training.publish import PublishError, model_uploads, send, space_upload
-from training.recipes import RECIPES
-from training.reproduction import SEEDS, reproduce_study
+from training.recipes import BEST_PROBE, PROBES, RECIPES
+from training.reproduction import PROBED, SEEDS, reproduce_study, search_grid
 from training.runs import install, processes, train_system
 
 ALL = "all"
@@ -119,6 +119,11 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--study", action="store_true", help=f"by the study's own recipe, with {len(SEEDS)} seeds")
     _add_run_options(command)
     command.set_defaults(run=_reproduce)
+    command = commands.add_parser(
+        "grid", help=f"train {PROBED} by each of the {len(PROBES)} settings of study B's grid"
+    )
+    _add_run_options(command)
+    command.set_defaults(run=_grid)
     command = commands.add_parser("publish", help="put the checkpoints, or the page, on the Hugging Face Hub")
     command.add_argument("what", choices=["models", "space"])
     command.add_argument("--repo", required=True, metavar="OWNER/NAME", help="models become OWNER/NAME-<system>")
@@ -265,6 +270,14 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         processes().wait_for_everyone()
     if processes().is_main_process:
         write_all()
+    return 0
+
+
+def _grid(arguments: argparse.Namespace) -> int:
+    root = data_root(arguments.data)
+    found = search_grid(root, arguments.runs, arguments.seed, arguments.precision, arguments.imagenet)
+    for name, accuracy in found.items():
+        print(f"{name}: {100 * accuracy:.2f} % of the validation images{', the study chose it' * (name == BEST_PROBE)}")
     return 0
 
 

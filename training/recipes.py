@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from training.augmentation import Augmentation
 
@@ -206,6 +207,27 @@ _SMALL_NETWORK = Recipe(
     validate=False,
 )
 
+
+def _probe(rate: float, momentum: float, decay: float) -> Recipe:
+    """Only the linear layer learns; batch norm stays in training mode, as in study A's recipes."""
+    return Recipe(
+        phases=(Phase("linear layer", 10, head_lr=rate, backbone_lr=0.0, thawed=0),),
+        protocol="external",
+        initialisation="imagenet",
+        optimizer="sgd",
+        momentum=momentum,
+        weight_decay=decay,
+    )
+
+
+PROBES = {
+    f"linear_probe_{rate:g}_{momentum:g}_{decay:g}": _probe(rate, momentum, decay)
+    for rate, momentum, decay in product((1e-2, 5e-3, 1e-3), (0.9, 0.95), (0.0, 1e-4))
+}
+"""Study B's grid: learning rate, momentum, weight decay."""
+BEST_PROBE = "linear_probe_0.01_0.9_0.0001"
+"""The study's choice."""
+
 RECIPES: dict[str, Recipe] = {
     "cnn_v1": Recipe(phases=_everything(10, 1e-3)),
     "cnn_v2": Recipe(phases=_everything(10, 1e-3)),
@@ -279,13 +301,6 @@ RECIPES: dict[str, Recipe] = {
     # For the five folds.
     "small_network_short": replace(_SMALL_NETWORK, phases=_everything(18, 1e-3), protocol="patientwise"),
     "baseline_cnn": Recipe(phases=_everything(10, 1e-3), protocol="external"),
-    "linear_probe": Recipe(
-        phases=(Phase("linear layer", 10, head_lr=0.01, backbone_lr=0.0, thawed=0),),
-        protocol="external",
-        initialisation="imagenet",
-        optimizer="sgd",
-        # The best of study B's grid: learning rate 1e-2, 5e-3, 1e-3; momentum 0.9, 0.95; weight decay 0, 1e-4.
-        momentum=0.9,
-        weight_decay=1e-4,
-    ),
+    "linear_probe": PROBES[BEST_PROBE],
+    **PROBES,
 }

@@ -11,10 +11,11 @@ from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config, weight
 from brain_tumor.registry import get_spec
 from training.evaluation import measure, read_predictions, write_predictions
 from training.protocols import PROTOCOLS
-from training.recipes import RECIPES
+from training.recipes import PROBES, RECIPES
 from training.runs import STUDY_FOLDER, processes, train_system
 
 SEEDS = (0, 1, 2)
+PROBED = "resnet50_linear_probe"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,27 @@ def reproduce_study(
         processes().wait_for_everyone()
         paths.append(path)
     return paths
+
+
+def search_grid(
+    root: Path,
+    runs: Path,
+    seed: int = 0,
+    precision: str = "auto",
+    imagenet_file: Path | None = None,
+) -> dict[str, float]:
+    """Train study B's linear probe by every setting of its grid.
+
+    Arguments and errors are those of `train_system`. Runs that are finished are not trained again.
+
+    Returns:
+        Recipe -> accuracy on the validation images, a fraction, the best first.
+    """
+    found = {}
+    for name in PROBES:
+        folder = train_system(PROBED, root, runs, name, seed, precision, imagenet_file)
+        found[name] = read_config(folder / CONFIG_FILE)["val_accuracy"]
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def study_folder(system: str) -> Path:

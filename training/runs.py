@@ -27,7 +27,7 @@ TEACHERS_FOLDER = Path("evaluation", "second_teacher")
 OF_THE_FOLDS = (
     "calibration.json",
     "location.json",
-    "evaluation/patientwise.*",
+    "evaluation/patientwise*",
     "evaluation/reliability.png",
     "evaluation/localisation.*",
 )
