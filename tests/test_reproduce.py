@@ -88,6 +88,7 @@ def test_reproduction_goes_on_after_an_interruption(place, monkeypatch, caplog, 
     (place / "weights" / FIRST / "evaluation" / "study").mkdir()
     study = place / "weights" / FIRST / "evaluation" / "study" / "seed0.csv"
     study.write_bytes(study.parent.with_name("published.csv").read_bytes())
+    study.with_suffix(".json").write_bytes((place / "weights" / FIRST / "config.json").read_bytes())
     monkeypatch.setitem(RECIPES, SECOND, whole)
     caplog.set_level(logging.INFO)
     capsys.readouterr()
@@ -160,12 +161,13 @@ def test_study_is_reproduced_with_several_seeds_and_installs_no_weights(place):
     assert command_line.main(["reproduce", FIRST, "--study", "--precision", "no"]) == 0
     paths = sorted((place / "weights").rglob("*"))
     files = [path for path in paths if path.is_file()]
-    assert [path.name for path in files] == ["seed0.csv", "seed1.csv", "seed2.csv"]
-    predictions = [read_predictions(path) for path in files]
+    assert [path.name for path in files] == [f"seed{seed}.{kind}" for seed in range(3) for kind in ("csv", "json")]
+    predictions = [read_predictions(path) for path in files[::2]]
     assert len({predictions.logits.tobytes() for predictions in predictions}) == 3
     accuracies = [100 * float((p.labels == p.predicted).mean()) for p in predictions]
     row = next(line for line in (place / "README.md").read_text().splitlines() if MODELS[FIRST].title in line)
     assert f"{fmean(accuracies):.2f} ± {stdev(accuracies):.2f} %, 3 seeds" in row
+    assert "random weights" in row and "min a seed, CPU" in row
 
 
 def test_the_grid_of_study_b_is_compared_on_validation_images(place, monkeypatch, capsys):

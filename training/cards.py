@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ from training.evaluation import (
 from training.figures import millions
 from training.outoffold import NETWORKS_FILE, distinct, measure_patientwise, read_networks
 from training.protocols import PATIENTWISE, PROTOCOLS, clean_images
-from training.reproduction import reproduction
+from training.reproduction import Reproduction, reproduction
 
 CARD_FILE = "README.md"
 RESULTS_BLOCK = "results"
@@ -176,14 +177,16 @@ def _results_row(spec: ModelSpec) -> list[str]:
     row = [spec.title, spec.study, percent(spec.reported_accuracy), _reproduced_cell(spec.name)]
     parameters = millions(count_parameters(spec))
     if spec.name not in systems_with_weights():
-        return [*row, *(DASH for _ in PROTOCOLS), DASH, DASH, parameters, DASH]
+        found = reproduction(spec.name)
+        begun, cost = (_initialisation(found.configs[0]), _seeds_cost(found)) if found else (DASH, DASH)
+        return [*row, *(DASH for _ in PROTOCOLS), DASH, begun, parameters, cost]
     config = _config(spec.name)
     results = _results(spec.name)
     measured = {result.protocol: _accuracy_cell(result) for result in results}
     row[0] = f"[{spec.title}]({weights_folder().name}/{spec.name}/{CARD_FILE})"
     row += [measured.get(protocol, DASH) for protocol in PROTOCOLS]
     row.append(next((_measured(result.clean) + _mark(result) for result in results if result.clean), DASH))
-    return [*row, _initialisation(config), parameters, f"{_minutes(config)}, {config['hardware']}"]
+    return [*row, _initialisation(config), parameters, f"{_minutes(config)}, {_hardware(config)}"]
 
 
 def _reproduced_cell(system: str) -> str:
@@ -630,6 +633,15 @@ def _config(system: str) -> dict[str, Any]:
 
 def _initialisation(config: dict[str, Any]) -> str:
     return INITIALISATIONS.get(config["initialisation"], config["initialisation"])
+
+
+def _seeds_cost(found: Reproduction) -> str:
+    minutes = fmean(config["seconds"] / 60 for config in found.configs)
+    return f"{minutes:.1f} min a seed, {'; '.join(dict.fromkeys(map(_hardware, found.configs)))}"
+
+
+def _hardware(config: dict[str, Any]) -> str:
+    return config["hardware"].replace(" 1 threads", " 1 thread")
 
 
 def _minutes(config: dict[str, Any]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config, weights_folder
 from brain_tumor.registry import get_spec
@@ -20,9 +23,11 @@ PROBED = "resnet50_linear_probe"
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Test accuracies, fractions, of a system trained by its study's recipe, one per seed."""
+    """Test accuracies, fractions, of a system trained by its study's recipe, one per seed, and the config.json of each
+    run."""
 
     accuracies: tuple[float, ...]
+    configs: tuple[dict[str, Any], ...]
 
     @property
     def mean(self) -> float:
@@ -47,7 +52,8 @@ def reproduce_study(
     Arguments and errors are those of `train_system` and `evaluate`. Runs that are finished are not trained again.
 
     Returns:
-        The CSV files, `seed<k>.csv` in `study_folder`; of the weights themselves none is kept there.
+        The CSV files, `seed<k>.csv` in `study_folder`; beside each lies how the network was trained, as JSON. Of the
+        weights themselves none is kept there.
     """
     recipe = get_spec(system).study_recipe
     test = PROTOCOLS[RECIPES[recipe].protocol](root).test
@@ -58,6 +64,7 @@ def reproduce_study(
         if processes().is_main_process:
             checkpoint = Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
             write_predictions([(checkpoint, test)], root, path)
+            shutil.copyfile(folder / CONFIG_FILE, path.with_suffix(".json"))
         processes().wait_for_everyone()
         paths.append(path)
     return paths
@@ -92,4 +99,9 @@ def study_folder(system: str) -> Path:
 def reproduction(system: str) -> Reproduction | None:
     """What was reached with the study's recipe, from the predictions on disk; None where there are none."""
     paths = sorted(study_folder(system).glob("seed*.csv"))
-    return Reproduction(tuple(measure(read_predictions(path)).accuracy for path in paths)) if paths else None
+    if not paths:
+        return None
+    return Reproduction(
+        tuple(measure(read_predictions(path)).accuracy for path in paths),
+        tuple(json.loads(path.with_suffix(".json").read_text()) for path in paths),
+    )
