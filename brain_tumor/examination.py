@@ -11,6 +11,7 @@ from PIL import Image
 
 from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading, overlap
 from brain_tumor.inference import Reading, load_model
+from brain_tumor.slicing import Volume, Window
 from brain_tumor.trust import Consensus, consensus
 
 MAX_PIXELS = 2048 * 2048
@@ -36,6 +37,19 @@ class Place:
     series: int = 1
     all_series: int = 1
     window: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, volume: Volume, plane: str, index: int, window: Window | None = None) -> Place:
+        """That of a slice as `Volume.slice` makes it, with the same arguments."""
+        window = window or volume.default_window
+        return cls(
+            plane=plane,
+            slice=index + 1,
+            slices=volume.count(plane),
+            series=volume.item + 1,
+            all_series=max(1, len(volume.items)),
+            window=None if volume.colour else (window.centre, window.width),
+        )
 
     @property
     def name(self) -> str:

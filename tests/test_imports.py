@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "trust": ("inference",),
     "catalogue": ("checkpoints",),
     "measured": ("calibration", "catalogue"),
-    "examination": ("explanation", "trust"),
+    "examination": ("explanation", "slicing", "trust"),
     "sweep": ("trust", "volumes"),
     "acquisition": (),
     "slicing": ("images",),

@@ -20,21 +20,25 @@ from PIL import Image
 from brain_tumor.catalogue import list_models
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.disturbance import DISTURBANCES
-from brain_tumor.examination import Examination, consensus_of
+from brain_tumor.examination import Examination, Place, consensus_of
 from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, overlay
 from brain_tumor.images import ImageError
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.probing import Comparison, Stroke, changes_of, first_flips, strokes_from_json
 from brain_tumor.report import render
+from brain_tumor.slicing import SLICED_ALONG
 from brain_tumor.sweep import most_suspicious, sweep
 from brain_tumor.ui import html, reports
 from brain_tumor.ui.classify import PREDICTED, QUEUE, open_upload
 from brain_tumor.ui.probe import in_words
-from brain_tumor.ui.viewer import SLICED_ALONG, WIDEST, Scan
+from brain_tumor.ui.viewer import Scan
 from brain_tumor.volumes import Window, is_volume, read_volume
 
 SCANNED = "scanned"
 """Choice of the plane that means: the one in which the scan was made."""
+
+WIDEST = 1e12
+"""Of a window's centre and width, the largest that is taken."""
 
 # Programs wait for each other, not for visitors: what they send is deleted after minutes.
 QUEUE_OF_SWEEPS = {"concurrency_id": "sweep of a program", "concurrency_limit": 1}
@@ -153,7 +157,7 @@ def sweep_scan(
             raise ImageError("That is no scan. Send DICOM or NIfTI, several files as a zip; classify takes pictures.")
         scan = _scan(image, series, plane, None, window_centre, window_width)
         findings = list(sweep(scan.volume, scan.plane, scan.window, models))
-    place = scan.place.to_json()
+    place = Place.of(scan.volume, scan.plane, scan.index, scan.window).to_json()
     del place["slice"]
     return {
         "place": place,
@@ -366,8 +370,9 @@ def _scan(
             raise ImageError(f"There is no {plane} plane here; choose among {', '.join(scan.volume.planes)}.")
         scan = replace(scan, plane=plane, index=scan.volume.count(plane) // 2)
     if number is not None:
-        if not 1 <= number <= scan.place.slices:
-            raise ImageError(f"There is no {scan.plane} slice {number}; they are numbered 1 to {scan.place.slices}.")
+        count = scan.volume.count(scan.plane)
+        if not 1 <= number <= count:
+            raise ImageError(f"There is no {scan.plane} slice {number}; they are numbered 1 to {count}.")
         scan = replace(scan, index=number - 1)
     return replace(scan, window=_window(scan, centre, width))
 

@@ -62,21 +62,9 @@ class Scan:
 
     def examination(self) -> Examination:
         """The slice, under a name that says nothing about the patient."""
+        place = Place.of(self.volume, self.plane, self.index, self.window)
         image = self.volume.slice(self.plane, self.index, self.window)
-        return Examination(image, self.place.name, self.volume.hint, self.place)
-
-    @property
-    def place(self) -> Place:
-        """Which slice it is, in numbers."""
-        volume, window = self.volume, self.window or self.volume.default_window
-        return Place(
-            plane=self.plane,
-            slice=self.index + 1,
-            slices=volume.count(self.plane),
-            series=volume.item + 1,
-            all_series=max(1, len(volume.items)),
-            window=None if volume.colour else (window.centre, window.width),
-        )
+        return Examination(image, place.name, self.volume.hint, place)
 
 
 @dataclass(frozen=True)
