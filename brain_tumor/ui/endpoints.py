@@ -149,7 +149,7 @@ def sweep_scan(
         most_suspicious: numbers of up to five slices, the most suspicious first, none of them next to another; empty
         where no slice is likelier than 20 % to show a tumour. rows: a list, for each slice of the plane in its order
         slice (its number, from 1), suspicion (probability that it shows a tumour, in [0, 1]; 0 where it is taken for no
-        brain slice) and consensus (as of classify, without overlap of heatmaps).
+        brain slice) and consensus (as of classify).
     """
     with _politely():
         _given(image, models)
