@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from brain_tumor.inference import load_model
+from brain_tumor.examination import Examination, consensus_of
+from brain_tumor.explanation import COMPARED_CAM, explain_reading
+from brain_tumor.inference import Classifier, Reading, load_model
 from brain_tumor.trust import Consensus, consensus
 from brain_tumor.volumes import Volume, Window
 
@@ -16,7 +18,7 @@ MIN_SUSPICION = 0.2
 
 @dataclass(frozen=True)
 class Finding:
-    """One slice of a sweep: its index in the plane, and what the models come to (heatmaps are not compared)."""
+    """One slice of a sweep: its index in the plane, and what the models come to."""
 
     index: int
     consensus: Consensus
@@ -40,10 +42,20 @@ def sweep(volume: Volume, plane: str, window: Window | None, models: Sequence[st
     classifiers = [load_model(name) for name in models]
     remaining = iter(range(volume.count(plane)))
     while indices := list(islice(remaining, BATCH)):
-        images = [volume.slice(plane, index, window) for index in indices]
-        answers = [classifier.classify(images) for classifier in classifiers]
-        for index, *predictions in zip(indices, *answers, strict=True):
-            yield Finding(index, consensus(predictions))
+        examined = [Examination(volume.slice(plane, index, window), "", volume.hint) for index in indices]
+        answers = [classifier.read([one.image for one in examined]) for classifier in classifiers]
+        for index, one, *readings in zip(indices, examined, *answers, strict=True):
+            yield Finding(index, _consensus(classifiers, readings, one))
+
+
+def _consensus(classifiers: Sequence[Classifier], readings: Sequence[Reading], examined: Examination) -> Consensus:
+    """As `consensus_of`, which needs heatmaps, and they take time: drawn only where they can change the verdict."""
+    found = consensus([reading.prediction for reading in readings])
+    if found.decided and found.leading != "notumor" and len(readings) > 1 and found.agreement.unanimous:
+        pairs = zip(classifiers, readings, strict=True)
+        explanations = [explain_reading(*pair, examined.image.size, method=COMPARED_CAM) for pair in pairs]
+        found = consensus_of(explanations)
+    return replace(found, caution=examined.caution)
 
 
 def most_suspicious(findings: Sequence[Finding], count: int = 5) -> list[Finding]:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "catalogue": ("checkpoints",),
     "measured": ("calibration", "catalogue"),
     "examination": ("explanation", "slicing", "trust"),
-    "sweep": ("trust", "volumes"),
+    "sweep": ("examination", "volumes"),
     "acquisition": (),
     "slicing": ("images",),
     "uploads": ("images",),

@@ -9,7 +9,8 @@ import pytest
 from slices import mri_slice
 from test_trust import answer
 
-from brain_tumor import classify, list_models
+from brain_tumor import classify, list_models, trust
+from brain_tumor.examination import consensus_of
 from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
 from brain_tumor.trust import UNCERTAIN, consensus
 from brain_tumor.ui import viewer
@@ -39,6 +40,29 @@ def test_every_slice_is_answered_once_as_it_is_alone():
         assert found[index].consensus.probabilities == pytest.approx(alone.probabilities, abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def tumours() -> Volume:
+    """Slices with a mass in various places: of some, the models say the same for reasons in different places."""
+    masses = [(0.5 * np.cos(k), 0.5 * np.sin(k), 0.1 + 0.02 * (k % 5)) for k in range(12)]
+    slices = [np.asarray(mri_slice(seed, 96, mass).convert("L")) for seed, mass in enumerate(masses)]
+    voxels = np.stack([pixels[::-1, ::-1].T for pixels in slices], axis=2)
+    return Volume(voxels=voxels, spacing=(1.0, 1.0, 1.0), planes=("axial",), hint="Which sequence is not known.")
+
+
+@pytest.mark.parametrize("least", [None, 1.1], ids=["as it is", "whatever overlaps is too little"])
+def test_the_verdict_about_a_slice_is_that_of_the_slice_when_it_is_opened(tumours, monkeypatch, least):
+    if least is not None:
+        monkeypatch.setattr(trust, "MIN_OVERLAP", least)
+    verdicts = set()
+    for found in sweep(tumours, "axial", None, OFFERED[:2]):
+        alone = viewer.Scan(tumours, "axial", found.index).examination()
+        expected = consensus_of(alone.answers(OFFERED[:2]), alone.caution)
+        assert (found.consensus.verdict, found.consensus.why) == (expected.verdict, expected.why)
+        assert found.consensus.caution == expected.caution
+        verdicts.add(found.consensus.why)
+    assert least is None or any("different places" in why for why in verdicts)
+
+
 def test_the_most_suspicious_come_first_without_their_neighbours():
     found = [finding(i, s) for i, s in enumerate((0.1, 0.5, 0.9, 0.8, 0.3, 0.7, 0.1))]
     assert [f.index for f in most_suspicious(found)] == [2, 5]
@@ -56,6 +80,17 @@ def test_slices_that_the_models_are_uncertain_of_are_no_all_clear():
     assert "No slice is suspicious" not in told
     assert "nowhere as probable as 20 %, but about 1 of 2 slices the models are uncertain" in told
     assert "No slice is suspicious" in viewer.strip(calm, 2)
+
+
+def test_a_run_that_goes_on_or_was_stopped_does_not_look_like_one_that_is_done():
+    found = [finding(0, 0.01), finding(1, 0.9)]
+    assert "0 of 9 slices …" in viewer.strip([], 9)
+    going = viewer.strip(found, 9)
+    assert "2 of 9 slices …" in going and "Most suspicious" not in going
+    stopped = viewer.strip(found, 9, stopped=True)
+    assert "Stopped: 2 of 9 slices." in stopped and "Most suspicious first" in stopped
+    nothing = viewer.strip([], 9, stopped=True)
+    assert "Stopped: 0 of 9 slices." in nothing and "suspicious." not in nothing
 
 
 def test_what_is_no_brain_is_not_suspicious():

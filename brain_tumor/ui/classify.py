@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,15 @@ QUEUE = {"concurrency_id": "models", "concurrency_limit": 2}
 # A session that is closed or left alone loses its slice.
 SESSION_SECONDS = 3600
 
-# The address can be shared: it names models and method, never a picture.
+# The address can be shared: it names models and method, never a picture. On Hugging Face Spaces the page is in a frame,
+# and the address to share is that of the page around it, which is told our part only: ours may hold an access token.
 _KEEP_ADDRESS = """(models, method) => {
   const address = new URL(window.location);
   address.searchParams.set("models", models.join(","));
   address.searchParams.set("method", method);
   window.history.replaceState(null, "", address);
+  const queryString = new URLSearchParams({ models: models.join(","), method }).toString();
+  if (window.parent !== window) window.parent.postMessage({ queryString }, "https://huggingface.co");
 }"""
 _SET_OPACITY = "value => { document.documentElement.style.setProperty('--heat', value / 100); }"
 
@@ -104,6 +107,7 @@ def build() -> First:
 
     settings = [chosen, target, method]
     hidden = {"api_visibility": "private", "show_progress": "minimal", **QUEUE}
+    again = hidden | {"trigger_mode": "always_last", "show_progress": "hidden"}
     # trigger_mode: a slice that comes while another is answered is answered too, not dropped.
     opened = [
         upload.upload(
@@ -117,7 +121,7 @@ def build() -> First:
     ]
     for event in opened:
         # The settings may have been changed while the slice was on its way.
-        event.then(_catch_up, [examination, *settings], answer, **hidden | {"show_progress": "hidden"})
+        event.then(_catch_up, [latest, examination, *settings], answer, **again)
     # trigger_mode: while an answer is drawn, only the last of several changes counts.
     answered = gr.State(None, time_to_live=SESSION_SECONDS)
     gr.on(
@@ -127,8 +131,8 @@ def build() -> First:
         [answer, answered],
         trigger_mode="always_last",
         **hidden,
-    ).then(_overtaken, [answered, examination, *settings], answer, **hidden | {"show_progress": "hidden"})
-    sweeping = viewer.listen(scan, latest, examination, settings, answer, show, hidden)
+    ).then(_overtaken, [answered, examination, *settings], answer, **again)
+    sweeping = viewer.listen(scan, latest, examination, settings, answer, show, _catch_up, hidden)
     gr.on([upload.upload, example.change], None, cancels=[sweeping], queue=False, api_visibility="private")
     reports.listen(report, examination, settings, explained, hidden)
     opacity.change(None, opacity, None, js=_SET_OPACITY, api_visibility="private")
@@ -144,19 +148,23 @@ def from_address(request: gr.Request) -> tuple[Any, Any]:
     return models or gr.skip(), method if method in METHODS else gr.skip()
 
 
-def _open(latest: Latest, paths: list[str], models: list[str], target: str, method: str) -> tuple[Any, ...]:
+def _open(latest: Latest, paths: list[str], *settings: Any) -> tuple[Any, ...]:
     """Read the upload and answer. The drop zone is emptied at once, ready for the next slice."""
     number = latest.next()
+    return None, *latest.unless_overtaken(number, _opened(number, paths, *settings))
+
+
+def _opened(number: int, paths: list[str], *settings: Any) -> tuple[Any, ...]:
     try:
         examination, scan = open_upload(*paths)
-        scan = scan and replace(scan, number=number)
+        scan = scan and scan.kept(number, paths)
     except ImageError as error:
-        return None, None, html.problem(str(error)), *viewer.shown(None)
-    answer = show(examination, models, target, method)
+        return None, html.problem(str(error)), *viewer.shown(None)
+    answer = show(examination, *settings)
     if scan is None and len(paths) > 1:
         left = f"This is the first of {len(paths):,} pictures. Many slices takes them all: drop them there."
         answer = html.remark(left) + answer
-    return None, examination, answer, *viewer.shown(scan)
+    return examination, answer, *viewer.shown(scan)
 
 
 def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
@@ -174,17 +182,20 @@ def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
     return Examination(read_image(paths[0]), Path(paths[0]).name), None
 
 
-def _open_example(latest: Latest, pressed: str, models: list[str], target: str, method: str) -> tuple[Any, ...]:
-    latest.next()
+def _open_example(latest: Latest, pressed: str, *settings: Any) -> tuple[Any, ...]:
+    number = latest.next()
     example = next(e for e in list_examples() if e.title == html.picked(pressed))
     examination = Examination(read_image(example.path), example.title)
-    return examination, show(examination, models, target, method), *viewer.shown(None)
+    return latest.unless_overtaken(number, (examination, show(examination, *settings), *viewer.shown(None)))
 
 
-def _catch_up(examination: Examination | None, models: list[str], target: str, method: str) -> Any:
-    if examination is None or examination.shown_by == (models, target, method):
+def _catch_up(latest: Latest, examination: Examination | None, *settings: Any) -> Any:
+    """Answer anew if the settings were changed meanwhile; whatever is begun before that is done catches up itself."""
+    if examination is None or examination.shown_by == settings:
         return gr.skip()
-    return show(examination, models, target, method)
+    begun = latest.begun
+    answer = show(examination, *settings)
+    return answer if latest.begun == begun else gr.skip()
 
 
 def _show_again(examination: Examination | None, *settings: Any) -> tuple[str, Examination | None]:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
 
 class Latest:
-    """Number of what a visitor handed in last; one object per visitor, shared by all handlers."""
+    """What a visitor asked for last; one object per visitor, shared by all handlers.
+
+    Attributes:
+        number: of what was handed in last.
+        begun: answers that were begun, about that or about what is shown of it.
+    """
 
     def __init__(self) -> None:
         self.number = 0
+        self.begun = 0
 
     def next(self) -> int:
         """The number of what is handed in now."""
+        self.begun += 1
         self.number += 1
         return self.number
+
+    def unless_overtaken(self, number: int, outputs: Sequence[Any]) -> tuple[Any, ...]:
+        """The outputs about what was handed in under that number; skipped, if something else was since."""
+        return tuple(outputs) if number == self.number else tuple(gr.skip() for _ in outputs)
 
 
 def unless_overtaken(handler: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -31,8 +42,8 @@ def unless_overtaken(handler: Callable[..., tuple[Any, ...]]) -> Callable[..., t
     """
 
     def guarded(latest: Latest, shown: Any, *given: Any) -> tuple[Any, ...]:
+        latest.begun += 1
         outputs = handler(shown, *given)
-        overtaken = shown is not None and shown.number != latest.number
-        return tuple(gr.skip() for _ in outputs) if overtaken else outputs
+        return outputs if shown is None else latest.unless_overtaken(shown.number, outputs)
 
     return guarded

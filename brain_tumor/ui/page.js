@@ -50,13 +50,15 @@
   document.addEventListener("paste", (event) => {
     if (hand_in(event.clipboardData && event.clipboardData.files)) event.preventDefault();
   });
-  // Pictures and bars of the page's own that are pressed like buttons hand their value to a hidden field.
+  // Pictures of the page's own that are pressed like buttons hand their value to a hidden field, bars to a slider.
   document.addEventListener("click", (event) => {
     const pressed = event.target.closest && event.target.closest("[data-pick]");
     if (!pressed) return;
-    const field = document.querySelector(`#${pressed.dataset.pick} textarea, #${pressed.dataset.pick} input`);
+    const field = document.querySelector(`#${pressed.dataset.pick} :is(textarea, input:not([type=number]))`);
+    // There is no slider where there is one slice.
+    if (!field) return;
     // The same value pressed again is a press too: what follows the # makes it another.
-    field.value = `${pressed.dataset.value}#${Date.now()}`;
+    field.value = field.type === "range" ? pressed.dataset.value : `${pressed.dataset.value}#${Date.now()}`;
     field.dispatchEvent(new Event("input", { bubbles: true }));
   });
   document.addEventListener("dragover", (event) => event.preventDefault());
