@@ -18,6 +18,7 @@ from brain_tumor.explanation import Explanation, colored
 from brain_tumor.failures import Mistake, confident_mistakes, confusions
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.labels import DISPLAY_TEXT, LABELS
+from brain_tumor.provoked import PROVOKED, provoke
 from brain_tumor.quiz import CONFIDENCES, Answer, Case, Quiz, kaggle_folder, list_cases, score, start
 from brain_tumor.registry import get_spec
 from brain_tumor.trust import either
@@ -335,19 +336,13 @@ def _gallery(label: str) -> str:
     mistakes = [m for m in confident_mistakes() if label in (ALL, m.label)]
     folder = _root() and kaggle_folder(_root())
     if not folder:
-        return (
-            '<section class="waiting"><h2>Needs your own copy of the data</h2>'
-            f"<p>The mistakes of the models are known by name ({len(mistakes)} slices of the Kaggle test images), "
-            "but no patient's picture comes with this page. To see them: run "
-            "<code>python -m training data kaggle</code>, which explains the download, set "
-            "<code>BRAIN_TUMOR_DATA</code> to the folder, and start the page again.</p></section>"
-        )
+        return _provoked(label, len(mistakes))
     cards = []
     for mistake in mistakes:
         if len(cards) == GALLERY_SIZE:
             break
         try:
-            cards.append(_failure(folder, mistake))
+            cards.append(_failure(Examination(read_image(folder / mistake.image), mistake.image), mistake))
         except (ImageError, CheckpointError):
             # The user's copy may be another version of the data set.
             continue
@@ -362,8 +357,23 @@ def _gallery(label: str) -> str:
     )
 
 
-def _failure(folder: Path, mistake: Mistake) -> str:
-    examination = Examination(read_image(folder / mistake.image), mistake.image)
+def _provoked(label: str, known: int) -> str:
+    """Failures on synthetic slices, where there is no data set to show those on real ones from."""
+    try:
+        found = [provoke(one) for one in PROVOKED]
+    except CheckpointError as error:
+        return html.problem(str(error))
+    cards = [_failure(*one) for one in found if one[1].wrong and label in (ALL, one[1].label)]
+    return (
+        "<p>Synthetic slices, changed in ways that would mislead no reader, and what the models make of them.</p>"
+        f'<div class="failures">{"".join(cards)}</div>'
+        f"<p>On real slices, {known} mistakes of the models on the Kaggle test images are known by name, but no "
+        "patient's picture comes with this page. To see them: run <code>python -m training data kaggle</code>, which "
+        "explains the download, set <code>BRAIN_TUMOR_DATA</code> to the folder, and start the page again.</p>"
+    )
+
+
+def _failure(examination: Examination, mistake: Mistake) -> str:
     explanations = examination.answers([said.model for said in mistake.wrong])
     slice_ = html.data_uri(html.reduced(examination.image, html.HEAT_SIDE))
     width, height = examination.image.size
@@ -374,10 +384,11 @@ def _failure(folder: Path, mistake: Mistake) -> str:
     )
     views = f'<div class="view" role="img" aria-label="The slice"></div>{"".join(map(_heat, explanations))}'
     instead = sorted({s.predicted_class for s in mistake.wrong})
+    filed = "Drawn" if mistake.image.startswith("Synthetic") else "Filed"
     lesson = _LESSONS[frozenset((mistake.label, mistake.wrong[0].predicted_class))]
     return (
         f'<article class="failure" style="--slice:url({slice_});--aspect:{width}/{height}">'
-        f"<h3>Filed as {DISPLAY_TEXT[mistake.label].lower()}, taken for {either(instead)}</h3>"
+        f"<h3>{filed} as {DISPLAY_TEXT[mistake.label].lower()}, taken for {either(instead)}</h3>"
         f'<div class="views">{views}</div><ul>{said}</ul><p>{lesson}</p>'
         f'<p class="file">{escape(mistake.image)}</p></article>'
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -10,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from brain_tumor import list_models
 from brain_tumor.labels import DISPLAY_TEXT
+from brain_tumor.provoked import PROVOKED
 from brain_tumor.tumours import PAGES
 
 OFFERED = [model.spec for model in list_models(available_only=True) if model.spec.offered]
@@ -69,13 +73,13 @@ def test_each_class_has_a_page_with_sources(learn):
         expect(learn.tab.locator("#learn-page ol a")).to_have_count(len(page.sources))
 
 
-def test_failures_are_shown_from_ones_own_data_or_it_is_said_how(learn):
+def test_failures_are_shown_from_ones_own_data_or_on_synthetic_slices(learn):
     learn.tab.get_by_role("tab", name="Instructive failures").click()
     gallery = learn.tab.locator("#learn-gallery")
-    expect(gallery.locator(".failure, .waiting").first).to_be_visible()
-    if not gallery.locator(".failure").count():
+    expect(gallery.locator(".failure").first).to_be_visible()
+    if not os.environ.get("BRAIN_TUMOR_DATA"):
         expect(gallery).to_contain_text("python -m training data kaggle")
-        expect(gallery.locator("img")).to_have_count(0)
+        expect(gallery.locator(".failure .file")).to_have_text([re.compile("^Synthetic")] * len(PROVOKED))
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1366, "light")])

@@ -1,0 +1,56 @@
+"""Where the models go wrong on synthetic slices, for those who have no data set to see it on real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brain_tumor.catalogue import list_models
+from brain_tumor.disturbance import disturb, get_disturbance
+from brain_tumor.examination import Examination
+from brain_tumor.examples import list_examples
+from brain_tumor.failures import Mistake, Said
+from brain_tumor.images import read_image
+
+
+@dataclass(frozen=True)
+class Provoked:
+    """A change of a synthetic slice that makes models err, though it hides nothing from a reader.
+
+    Attributes:
+        example: title of the slice.
+        disturbance, severity: as `disturbance.disturb` takes them.
+    """
+
+    example: str
+    disturbance: str
+    severity: float
+
+
+PROVOKED = (
+    Provoked("Synthetic glioma 2", "writing", 10),
+    Provoked("Synthetic glioma 2", "noise", 10),
+    Provoked("Synthetic glioma 1", "brightness", 1.5),
+    Provoked("Synthetic glioma 3", "upside_down", 1),
+    Provoked("Synthetic meningioma 3", "writing", 10),
+    Provoked("Synthetic no tumour 1", "coarse", 32),
+    Provoked("Synthetic pituitary tumour 3", "coarse", 32),
+    Provoked("Synthetic pituitary tumour 3", "brightness", 1.5),
+)
+
+
+def provoke(one: Provoked) -> tuple[Examination, Mistake]:
+    """The changed slice, and what the offered models make of it now.
+
+    Raises:
+        CheckpointError: a checkpoint is missing or damaged.
+    """
+    example = next(example for example in list_examples() if example.title == one.example)
+    disturbance = get_disturbance(one.disturbance)
+    amount = f" {disturbance.text(one.severity)}" if len(disturbance.severities) > 1 else ""
+    examination = Examination(disturb(read_image(example.path), one.disturbance, one.severity), example.title)
+    models = [model.spec.name for model in list_models(available_only=True) if model.spec.offered]
+    said = tuple(
+        Said(p.model, p.predicted_class, p.best_probabilities[p.predicted_class])
+        for p in (explanation.prediction for explanation in examination.answers(models))
+    )
+    return examination, Mistake(f"{example.title}. {disturbance.title}{amount}", example.label, said)
