@@ -180,10 +180,11 @@ def controls() -> Controls:
         with gr.Row(elem_id="scan-where"):
             item = gr.Dropdown([], label="Series", elem_id="scan-item", filterable=False, visible=False)
             plane = gr.Radio(list(SLICED_ALONG), label="Plane", elem_id="scan-plane")
-            position = gr.Slider(1, 2, 1, step=1, label="Slice", elem_id="scan-position")
+            # No button to reset: to what is no longer there, and without an event.
+            position = gr.Slider(1, 2, 1, step=1, label="Slice", elem_id="scan-position", buttons=[])
         with gr.Row(elem_id="scan-how"):
-            centre = gr.Slider(0, 1, 0, label="Window centre", elem_id="scan-centre")
-            width = gr.Slider(0, 1, 1, label="Window width", elem_id="scan-width")
+            centre = gr.Slider(0, 1, 0, label="Window centre", elem_id="scan-centre", buttons=[])
+            width = gr.Slider(0, 1, 1, label="Window width", elem_id="scan-width", buttons=[])
             run = gr.Button(RUN, elem_id="scan-run", size="md")
         strip = gr.HTML("", elem_id="scan-strip", visible=False)
     scan = gr.State(None, time_to_live=SESSION_SECONDS)

@@ -26,6 +26,12 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def assert_a_laptop_shows_all(tab: Page) -> None:
+    """Verdict, pictures and probabilities, without scrolling."""
+    for part in tab.locator("#verdict, #scan-run, #answer .card .view, #answer .card .bars").all():
+        expect(part).to_be_in_viewport(ratio=1)
+
+
 def test_a_scan_is_walked_through_and_answered_along_its_slices(tab: Page, app_url, scan, screenshots):
     tab.goto(app_url)
     tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
@@ -39,10 +45,15 @@ def test_a_scan_is_walked_through_and_answered_along_its_slices(tab: Page, app_u
     tab.locator("#scan-plane").get_by_label("axial").check()
     expect(name).to_have_text("axial slice 10 of 18")
 
+    assert_a_laptop_shows_all(tab)
     tab.locator("#scan-run").click()
+    expect(tab.locator("#scan-run")).to_have_text("Stop")
+    expect(tab.locator("#scan-strip .suspicious")).to_contain_text("of 18 slices …")
     bars = tab.locator("#scan-strip .strip button")
     expect(bars).to_have_count(18)
     expect(tab.locator("#scan-strip .suspicious")).not_to_contain_text("of 18 slices")
+    expect(tab.locator("#scan-run")).to_have_text("Run all slices")
+    assert_a_laptop_shows_all(tab)
     bars.nth(2).click()
     expect(name).to_have_text("axial slice 3 of 18")
     tab.screenshot(path=screenshots / "scan.png", full_page=True)
