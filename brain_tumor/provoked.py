@@ -25,6 +25,11 @@ class Provoked:
     disturbance: str
     severity: float
 
+    @property
+    def lesson(self) -> str:
+        """What a student may learn from it, a sentence or two."""
+        return _LESSONS[self.disturbance]
+
 
 PROVOKED = (
     Provoked("Synthetic glioma 2", "writing", 10),
@@ -36,6 +41,16 @@ PROVOKED = (
     Provoked("Synthetic pituitary tumour 3", "coarse", 32),
     Provoked("Synthetic pituitary tumour 3", "brightness", 1.5),
 )
+_LESSONS = {
+    "writing": "Nothing about the brain has changed. A reader looks past the letters; to a network they are strong "
+    "edges in the picture like any others.",
+    "noise": "A reader looks through noise. A network that has seen little of it meets textures that it does not know.",
+    "brightness": "The same brain at another setting of the window: grey values of MRI have no unit, and what is "
+    "bright on one scanner is not on another.",
+    "upside_down": "The tumour is as plain as before. No network here was shown a head upside down.",
+    "coarse": "What is left in a thumbnail is enough to see that something is there, not what: the surest answer would "
+    "be none.",
+}
 
 
 def provoke(one: Provoked) -> tuple[Examination, Mistake]:

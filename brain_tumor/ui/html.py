@@ -116,6 +116,15 @@ def _banner(name: str, found: Consensus) -> str:
     )
 
 
+# page.js acts on it, for all pictures at once; an eye.
+_BARE = (
+    '<button type="button" data-bare aria-label="Show or hide heatmaps" title="Show or hide heatmaps">'
+    '<svg viewBox="0 0 24 24" width="18" height="18" fill="none" stroke="currentColor" stroke-width="2" '
+    'aria-hidden="true"><path d="M2 12s4-7 10-7 10 7 10 7-4 7-10 7S2 12 2 12z"/><circle cx="12" cy="12" r="3"/></svg>'
+    "</button>"
+)
+
+
 def _card(examination: Examination, explanation: Explanation, refused: bool) -> str:
     """One model's answer; of a picture that is `refused`, one that says that it is none."""
     prediction = explanation.prediction
@@ -134,9 +143,9 @@ def _card(examination: Examination, explanation: Explanation, refused: bool) -> 
         heat = f'<img class="heat" src="{data_uri(reduced(colored(explanation.shown), HEAT_SIDE))}" alt="">'
     return (
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
-        f"<h3>{spec.title}</h3>"
+        f'<h3><button type="button" data-card="{spec.name}" title="What is known of it">{spec.title}</button></h3>'
         f'<p class="predicted">{answer}</p>'
-        f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>'
+        f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>{_BARE if heat else ""}'
         f"<figcaption>{under}</figcaption></figure>"
         f'<ul class="bars" aria-label="Probabilities of {spec.title}">{bars}</ul>'
         f"{_belief(explanation, refused)}{_details(examination, prediction)}</article>"

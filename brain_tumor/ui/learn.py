@@ -342,7 +342,9 @@ def _gallery(label: str) -> str:
         if len(cards) == GALLERY_SIZE:
             break
         try:
-            cards.append(_failure(Examination(read_image(folder / mistake.image), mistake.image), mistake))
+            examination = Examination(read_image(folder / mistake.image), mistake.image)
+            lesson = _LESSONS[frozenset((mistake.label, mistake.wrong[0].predicted_class))]
+            cards.append(_failure(examination, mistake, lesson))
         except (ImageError, CheckpointError):
             # The user's copy may be another version of the data set.
             continue
@@ -360,7 +362,7 @@ def _gallery(label: str) -> str:
 def _provoked(label: str, known: int) -> str:
     """Failures on synthetic slices, where there is no data set to show those on real ones from."""
     try:
-        found = [provoke(one) for one in PROVOKED]
+        found = [(*provoke(one), one.lesson) for one in PROVOKED]
     except CheckpointError as error:
         return html.problem(str(error))
     cards = [_failure(*one) for one in found if one[1].wrong and label in (ALL, one[1].label)]
@@ -373,7 +375,7 @@ def _provoked(label: str, known: int) -> str:
     )
 
 
-def _failure(examination: Examination, mistake: Mistake) -> str:
+def _failure(examination: Examination, mistake: Mistake, lesson: str) -> str:
     explanations = examination.answers([said.model for said in mistake.wrong])
     slice_ = html.data_uri(html.reduced(examination.image, html.HEAT_SIDE))
     width, height = examination.image.size
@@ -385,7 +387,6 @@ def _failure(examination: Examination, mistake: Mistake) -> str:
     views = f'<div class="view" role="img" aria-label="The slice"></div>{"".join(map(_heat, explanations))}'
     instead = sorted({s.predicted_class for s in mistake.wrong})
     filed = "Drawn" if mistake.image.startswith("Synthetic") else "Filed"
-    lesson = _LESSONS[frozenset((mistake.label, mistake.wrong[0].predicted_class))]
     return (
         f'<article class="failure" style="--slice:url({slice_});--aspect:{width}/{height}">'
         f"<h3>{filed} as {DISPLAY_TEXT[mistake.label].lower()}, taken for {either(instead)}</h3>"

@@ -61,6 +61,27 @@
     field.value = field.type === "range" ? pressed.dataset.value : `${pressed.dataset.value}#${Date.now()}`;
     field.dispatchEvent(new Event("input", { bubbles: true }));
   });
+  document.addEventListener("click", (event) => {
+    const pressed = event.target.closest && event.target.closest("[data-bare], [data-card]");
+    if (!pressed) return;
+    const root = document.documentElement;
+    if ("bare" in pressed.dataset) {
+      root.toggleAttribute("data-without-heat");
+      return;
+    }
+    // To what is known of the model. What the tab holds is made when it is first opened.
+    document.querySelector("#tab-models-button").click();
+    const choose = (tries) => {
+      const system = document.querySelector(`#models-system input[value="${pressed.dataset.card}"]`);
+      if (!system) {
+        if (tries) setTimeout(choose, 100, tries - 1);
+        return;
+      }
+      system.click();
+      document.querySelector("#models-closely").scrollIntoView({ block: "start" });
+    };
+    choose(50);
+  });
   document.addEventListener("dragover", (event) => event.preventDefault());
   // Before the drop zones, which take neither folders nor what is for the other tab.
   document.addEventListener(

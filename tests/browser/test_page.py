@@ -371,3 +371,23 @@ def test_offered_models_stand_side_by_side_on_a_laptop(page, slices):
     boxes = [card.bounding_box() for card in page.cards.all()]
     assert len({round(box["y"]) for box in boxes}) == 1
     assert boxes == sorted(boxes, key=lambda box: box["x"])
+
+
+def test_heatmaps_go_and_come_back_and_stay_away_from_the_next_slice(page, slices):
+    page.show(slices[1])
+    heat = page.tab.locator(".card .heat").first
+    expect(heat).to_be_visible()
+    page.tab.get_by_role("button", name="Show or hide heatmaps").first.press("Enter")
+    expect(heat).to_be_hidden()
+    page.show(slices[2])
+    expect(page.tab.locator(".card .heat").first).to_be_hidden()
+    page.tab.get_by_role("button", name="Show or hide heatmaps").first.click()
+    expect(page.tab.locator(".card .heat").first).to_be_visible()
+
+
+def test_a_models_title_leads_to_what_is_known_of_it(page, slices):
+    page.show(slices[1])
+    last = OFFERED[-1]
+    page.cards.get_by_role("button", name=last.title, exact=True).click()
+    expect(page.tab.locator("#models-system").get_by_label(last.title, exact=True)).to_be_checked()
+    expect(page.tab.locator("#models-detail")).to_contain_text(last.recipe)
