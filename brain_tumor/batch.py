@@ -23,7 +23,7 @@ from typing import Any
 from brain_tumor import dicom, nifti
 from brain_tumor.examination import Examination, consensus_of
 from brain_tumor.explanation import COMPARED_CAM, explain_reading
-from brain_tumor.images import ImageError, is_picture, read_image
+from brain_tumor.images import ImageError, looks_like_picture, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import REFUSED, UNCERTAIN, Consensus
@@ -40,7 +40,6 @@ DOUBTFUL = "doubtful"
 BY_UNCERTAINTY, AS_UPLOADED, BY_NAME = "uncertainty", "upload", "name"
 
 _HEAD_BYTES = 1024  # enough to tell a format from
-_PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 
 # A spreadsheet computes a cell that begins so; some of them also behind spaces, and with full-width signs.
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")
@@ -185,7 +184,7 @@ def _kind(member: Member | ImageError, head: bytes) -> str | None:
         return "DICOM"
     if nifti.is_nifti(head):
         return "NIfTI"
-    if isinstance(member, Member) and (is_picture(head) or member.words.lower().endswith(_PICTURE_NAMES)):
+    if isinstance(member, Member) and looks_like_picture(head, member.words):
         return None
     return "File"
 

@@ -229,7 +229,9 @@ def _frames_of(ds: Dataset, member: Member) -> Iterator[_Frame]:
     count = int(ds.get("NumberOfFrames") or 1)
     colour = int(ds.get("SamplesPerPixel") or 1) > 1 or ds.get("PhotometricInterpretation") == "PALETTE COLOR"
     if min(shape) < MIN_SIDE:
-        raise ImageError(f"The slices are too small; at least {MIN_SIDE} x {MIN_SIDE} pixels are needed.")
+        raise ImageError(
+            f"The slices are too small; at least {MIN_SIDE} x {MIN_SIDE} pixels are needed; export them at full size."
+        )
     if shape[0] * shape[1] > MAX_PIXELS or count > MAX_FILES:
         raise too_large()
     shared = _flattened(ds.get("SharedFunctionalGroupsSequence"), 0)

@@ -43,6 +43,14 @@ def is_picture(head: bytes) -> bool:
     return _SIGNATURES.match(head) is not None
 
 
+def looks_like_picture(head: bytes, name: str) -> bool:
+    """Whether a file is of such a format, by its first bytes or by its name: then it may be called by its name. That
+    of a scan, damaged ones included, may be its patient's."""
+    return is_picture(head) or name.lower().endswith(
+        (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".bmp")
+    )
+
+
 def read_image(
     source: str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray, name: str | None = None
 ) -> Image.Image:

@@ -224,7 +224,9 @@ def viewable(
         if enough and min(_square(shape, spacing, axis)) >= MIN_SIDE:
             planes.append(plane)
     if not planes:
-        raise ImageError(f"The slices are too small; at least {MIN_SIDE} x {MIN_SIDE} pixels are needed.")
+        raise ImageError(
+            f"The slices are too small; at least {MIN_SIDE} x {MIN_SIDE} pixels are needed; export them at full size."
+        )
     return tuple(planes)
 
 

@@ -12,6 +12,7 @@ import pytest
 from scans import head, save, series
 from test_trust import answer
 
+from brain_tumor.images import ImageError
 from brain_tumor.sweep import Finding
 from brain_tumor.trust import consensus
 from brain_tumor.ui import classify, viewer
@@ -186,5 +187,14 @@ def test_names_of_files_count_for_the_other_series_too_but_are_not_kept(temporar
 def test_a_scan_with_nothing_else_to_choose_keeps_no_file(temporary, tmp_path):
     path = tmp_path / "scan.nii"
     nibabel.save(nibabel.Nifti1Image(head(), np.eye(4)), path)
-    assert classify.open_upload(str(path))[1].kept(1, [path]).upload is None
+    assert classify.classify.open_upload(str(path))[1].kept(1, [path]).upload is None
     assert not any(temporary.iterdir())
+
+
+def test_what_is_no_picture_is_not_called_by_its_name(tmp_path):
+    for name in ("DOE^JANE.dcm", "DOE_JANE"):
+        path = tmp_path / name
+        path.write_bytes(b"\0" * 2000)
+        with pytest.raises(ImageError) as error:
+            classify.open_upload(str(path))
+        assert "DOE" not in str(error.value) and "JANE" not in str(error.value)

@@ -15,7 +15,7 @@ from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.examination import Examination
 from brain_tumor.examples import list_examples
 from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation
-from brain_tumor.images import ImageError, read_image
+from brain_tumor.images import ImageError, looks_like_picture, read_image
 from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS
 from brain_tumor.ui import html, reports, viewer
@@ -179,7 +179,11 @@ def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
     if zipfile.is_zipfile(paths[0]):
         with opened(paths[0]) as members:  # says why, if it is that it cannot be opened
             raise without_scan(members)
-    return Examination(read_image(paths[0]), Path(paths[0]).name), None
+    name = Path(paths[0]).name
+    with open(paths[0], "rb") as file:
+        known = looks_like_picture(file.read(64), name)
+    # What is no picture may be a damaged scan, whose name may be a patient's.
+    return Examination(read_image(paths[0], name if known else "This file"), name), None
 
 
 def _open_example(latest: Latest, pressed: str, *settings: Any) -> tuple[Any, ...]:
