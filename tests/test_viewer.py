@@ -187,7 +187,7 @@ def test_names_of_files_count_for_the_other_series_too_but_are_not_kept(temporar
 def test_a_scan_with_nothing_else_to_choose_keeps_no_file(temporary, tmp_path):
     path = tmp_path / "scan.nii"
     nibabel.save(nibabel.Nifti1Image(head(), np.eye(4)), path)
-    assert classify.classify.open_upload(str(path))[1].kept(1, [path]).upload is None
+    assert classify.open_upload(str(path))[1].kept(1, [path]).upload is None
     assert not any(temporary.iterdir())
 
 

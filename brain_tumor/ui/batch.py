@@ -260,17 +260,12 @@ def _open(
         examination = batch.read_again(row)
     except (ImageError, IndexError):
         raise _gone("This slice is") from None
-    latest.next()
+    number = latest.next()
     session.batch.opened.add(row.number)
     answer = classify.show(examination, models, target, method)
-    return (
-        _renewed(session),
-        examination,
-        answer,
-        gr.Tabs(selected="slice"),
-        _table(session, _selection(session)),
-        *viewer.shown(None),
-    )
+    outputs = (examination, answer, gr.Tabs(selected="slice"), *viewer.shown(None))
+    examination, answer, tabs, *scan = latest.unless_overtaken(number, outputs)
+    return _renewed(session), examination, answer, tabs, _table(session, _selection(session)), *scan
 
 
 def _row_at(session: Session | None, number: int) -> Row:
