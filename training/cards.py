@@ -46,14 +46,14 @@ from training.evaluation import (
     table,
     to_json,
 )
+from training.export import HISTORY_FILE
 from training.figures import millions
 from training.outoffold import NETWORKS_FILE, distinct, measure_patientwise, read_networks
 from training.protocols import PATIENTWISE, PROTOCOLS, clean_images
-from training.reproduction import Reproduction, reproduction
+from training.reproduction import Reproduction, reproduction, study_folder
 
 CARD_FILE = "README.md"
 RESULTS_BLOCK = "results"
-HISTORY_FILE = "history.json"
 # Written by `python -m benchmarks.latency --write`.
 LATENCY_FILE = "latency.json"
 # What is measured once, on the images themselves, and cannot be computed from predictions.
@@ -193,9 +193,57 @@ def _reproduced_cell(system: str) -> str:
     found = reproduction(system)
     if found is None:
         return DASH
+    card = study_folder(system).relative_to(weights_folder().parent) / CARD_FILE
+    return f"[{_mean_and_spread(found)}]({card.as_posix()})"
+
+
+def _mean_and_spread(found: Reproduction) -> str:
     n = len(found.accuracies)
     spread = f" ± {100 * found.spread:.2f}" if found.spread is not None else ""
     return f"{100 * found.mean:.2f}{spread} %, {n} seed{'s' if n > 1 else ''}"
+
+
+def study_card(system: str, found: Reproduction) -> str:
+    """The README.md of a reproduction: every seed, and of the first what the study shows of its own network."""
+    spec, folder = get_spec(system), study_folder(system)
+    rows = [
+        [path.stem.removeprefix("seed"), percent(accuracy), _minutes(config), _hardware(config)]
+        for path, accuracy, config in zip(found.files, found.accuracies, found.configs, strict=True)
+    ]
+    first = found.files[0]
+    metrics, seed = measure(read_predictions(first)), first.stem.removeprefix("seed")
+    shown = {"confusion": "Confusion matrix", "curves": "ROC and precision-recall curves", "training": "Loss, accuracy"}
+    if not (folder / f"{first.stem}_{HISTORY_FILE}").exists():
+        del shown["training"]
+    return (
+        "\n\n".join(
+            [
+                f"# {spec.title}, by study {spec.study}'s recipe",
+                f"The study reports {percent(spec.reported_accuracy)}; here it was {_mean_and_spread(found)}, on the "
+                f"same test images, n = {metrics.n:,}. No weights are kept: "
+                f"`python -m training reproduce {system} --study` trains them again.",
+                table(["seed", "accuracy", "training", "on"], rows),
+                f"Seed {seed}:",
+                class_table(metrics),
+                *(f"![{text} of seed {seed}]({first.stem}_{name}.png)" for name, text in shown.items()),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _study_drawings(system: str, found: Reproduction) -> dict[Path, Drawing]:
+    spec, first, config = get_spec(system), found.files[0], found.configs[0]
+    predictions, title = read_predictions(first), f"{spec.title}, study {spec.study}'s recipe"
+    source = title + first.read_text(encoding="utf-8")
+    drawn = {
+        "confusion": Drawing(partial(figures.confusion, measure(predictions), title), source),
+        "curves": Drawing(partial(figures.curves, predictions, title), source),
+    }
+    history = first.with_name(f"{first.stem}_{HISTORY_FILE}")
+    if history.exists():
+        drawn["training"] = _training_curves(spec, config, history)
+    return {first.with_name(f"{first.stem}_{name}.png"): drawing for name, drawing in drawn.items()}
 
 
 def _accuracy_cell(result: Result) -> str:
@@ -477,6 +525,8 @@ def _texts(found: dict[str, patientwise.Believed]) -> dict[Path, str]:
             if result.protocol == "published" and result.clean:
                 texts[evaluation_folder(system) / "clean.json"] = to_json(result.clean)
         texts[weights_folder() / system / CARD_FILE] = model_card(system)
+    for system, reproduced in _reproductions().items():
+        texts[study_folder(system) / CARD_FILE] = study_card(system, reproduced)
     texts |= patientwise.texts(found)
     if _readme_wants_results():
         blocks = {
@@ -545,6 +595,8 @@ def _drawings(found: dict[str, patientwise.Believed]) -> dict[Path, Drawing]:
             compared.setdefault(result.protocol, []).append(point)
         if (folder / HISTORY_FILE).exists():
             drawings[folder / "training_curves.png"] = _training_curves(spec, config, folder / HISTORY_FILE)
+    for system, reproduced in _reproductions().items():
+        drawings |= _study_drawings(system, reproduced)
     figures_folder = weights_folder().parent / "docs"
     for path, (draw, source) in patientwise.drawings(found, figures_folder).items():
         drawings[path] = Drawing(draw, source)
@@ -557,6 +609,11 @@ def _drawings(found: dict[str, patientwise.Believed]) -> dict[Path, Drawing]:
             draw = partial(figures.class_distribution, dataset)
             drawings[folder / f"classes_{dataset.name}.png"] = Drawing(draw, repr(dataset))
     return drawings
+
+
+def _reproductions() -> dict[str, Reproduction]:
+    found = {system: reproduction(system) for system in MODELS}
+    return {system: one for system, one in found.items() if one}
 
 
 def _latencies() -> dict[str, float]:

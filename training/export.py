@@ -25,6 +25,7 @@ from training.engine import Progress
 from training.protocols import Split
 from training.recipes import Recipe
 
+HISTORY_FILE = "history.json"
 LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "numpy", "pillow")
 
 
@@ -92,7 +93,7 @@ def export(
         (folder / LOCATION_FILE).write_bytes(save(flat, known))
     history = [asdict(epoch) for epoch in progress.history]
     (folder / "evaluation").mkdir(exist_ok=True)
-    (folder / "evaluation" / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    (folder / "evaluation" / HISTORY_FILE).write_text(json.dumps(history, indent=1) + "\n")
     # Last: a folder that has it is complete.
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
     return config

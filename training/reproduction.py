@@ -13,6 +13,7 @@ from typing import Any
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config, weights_folder
 from brain_tumor.registry import get_spec
 from training.evaluation import measure, read_predictions, write_predictions
+from training.export import HISTORY_FILE
 from training.protocols import PROTOCOLS
 from training.recipes import PROBES, RECIPES
 from training.runs import STUDY_FOLDER, processes, train_system
@@ -23,9 +24,10 @@ PROBED = "resnet50_linear_probe"
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Test accuracies, fractions, of a system trained by its study's recipe, one per seed, and the config.json of each
-    run."""
+    """Predictions on the test images of a system trained by its study's recipe, a file per seed; their accuracies,
+    fractions, and the config.json of each run."""
 
+    files: tuple[Path, ...]
     accuracies: tuple[float, ...]
     configs: tuple[dict[str, Any], ...]
 
@@ -52,8 +54,8 @@ def reproduce_study(
     Arguments and errors are those of `train_system` and `evaluate`. Runs that are finished are not trained again.
 
     Returns:
-        The CSV files, `seed<k>.csv` in `study_folder`; beside each lies how the network was trained, as JSON. Of the
-        weights themselves none is kept there.
+        The CSV files, `seed<k>.csv` in `study_folder`; beside each lies how the network was trained, as JSON, epoch by
+        epoch too. Of the weights themselves none is kept there.
     """
     recipe = get_spec(system).study_recipe
     test = PROTOCOLS[RECIPES[recipe].protocol](root).test
@@ -65,6 +67,7 @@ def reproduce_study(
             checkpoint = Checkpoint(system, folder, "run", read_config(folder / CONFIG_FILE))
             write_predictions([(checkpoint, test)], root, path)
             shutil.copyfile(folder / CONFIG_FILE, path.with_suffix(".json"))
+            shutil.copyfile(folder / "evaluation" / HISTORY_FILE, path.with_name(f"{path.stem}_{HISTORY_FILE}"))
         processes().wait_for_everyone()
         paths.append(path)
     return paths
@@ -102,6 +105,7 @@ def reproduction(system: str) -> Reproduction | None:
     if not paths:
         return None
     return Reproduction(
+        tuple(paths),
         tuple(measure(read_predictions(path)).accuracy for path in paths),
         tuple(json.loads(path.with_suffix(".json").read_text()) for path in paths),
     )
