@@ -96,7 +96,7 @@ def classify(
         models: names of the networks to ask; by default all that are offered.
         method: what the heatmap shows; location: where the tumour is taken to be; else what speaks for the class.
         target_class: the class that the heatmap explains; "predicted": the one that each network predicts.
-        series: of a scan, which series (or volume of a 4-D file), from 1, in the order of the page; by default the first.
+        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
         plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
         slice: of a scan, which slice of that plane, from 1; by default the middle one.
         window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
@@ -139,7 +139,7 @@ def sweep_scan(
     Args:
         image: a scan: DICOM of many slices, a zip of a series, NIfTI.
         models: names of the networks to ask; by default all that are offered.
-        series: which series (or volume of a 4-D file), from 1, in the order of the page; by default the first.
+        series: which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
         plane: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
         window_centre: the value shown mid-grey, in the file's units; by default that of the file.
         window_width: the span of values from black to white, above 0; by default that of the file.
@@ -196,7 +196,7 @@ def report(
         models: names of the networks to ask; by default all that are offered.
         method: what the heatmap shows; location: where the tumour is taken to be; else what speaks for the class.
         target_class: the class that the heatmap explains; "predicted": the one that each network predicts.
-        series: of a scan, which series (or volume of a 4-D file), from 1, in the order of the page; by default the first.
+        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
         plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
         slice: of a scan, which slice of that plane, from 1; by default the middle one.
         window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
@@ -246,7 +246,7 @@ def disturb(
         severity: how strong, a number within the limits of its kind and in its unit.
         models: names of the networks to ask; by default all that are offered.
         strokes: of the brush, JSON as text: [[radius / longer side, x / width, y / height, x, y, ...], ...]; or "[]".
-        series: of a scan, which series (or volume of a 4-D file), from 1, in the order of the page; by default the first.
+        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
         plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
         slice: of a scan, which slice of that plane, from 1; by default the middle one.
         window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
@@ -295,7 +295,7 @@ def smallest_flip(
         image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI), of which one slice.
         disturbance: the kind of change; disturb says what each is, its limits and its unit.
         models: names of the networks to ask; by default all that are offered.
-        series: of a scan, which series (or volume of a 4-D file), from 1, in the order of the page; by default the first.
+        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
         plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
         slice: of a scan, which slice of that plane, from 1; by default the middle one.
         window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
