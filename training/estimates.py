@@ -41,7 +41,11 @@ def estimates(values: np.ndarray, clusters: np.ndarray | None = None) -> list[Es
     low, high = np.percentile(drawn @ sums / (drawn @ sizes)[:, None], (2.5, 97.5), axis=0)
     found = [Estimate(float(m), (float(a), float(b))) for m, a, b in zip(values.mean(axis=0), low, high, strict=True)]
     # Of all yes or all no every resample is the same: as many patients cannot tell that much.
-    return [Estimate(one.mean, wilson(round(one.mean * n), n)) if one.mean in (0, 1) else one for one in found]
+    alike = (values == values[0]).all(axis=0)
+    return [
+        Estimate(one.mean, wilson(round(one.mean * n), n)) if same and one.mean in (0, 1) else one
+        for one, same in zip(found, alike, strict=True)
+    ]
 
 
 def estimate(values: Sequence[float] | np.ndarray, clusters: np.ndarray | None = None) -> Estimate:
