@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ from brain_tumor.images import ImageError, looks_like_picture, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import REFUSED, UNCERTAIN, Consensus
-from brain_tumor.uploads import DAMAGED, ZIP, Member, opened
+from brain_tumor.uploads import DAMAGED, ZIP, Member, linked, opened
 
 BATCH = 16
 MAX_SLICES = 2_000
@@ -380,12 +379,7 @@ class Batch:
     def _kept(self, file: Path, k: int) -> Path:
         kept = Path(self._folder.name, str(k))
         try:
-            try:
-                os.link(file, kept)
-            except FileNotFoundError:
-                raise
-            except OSError:  # on another file system
-                shutil.copyfile(file, kept)
+            linked(file, kept)
         except FileNotFoundError:
             raise ImageError("An upload is gone after some minutes. Send it again.") from None
         except OSError as error:  # the error itself names the file, and would be logged

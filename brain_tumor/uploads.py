@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shutil
 import stat
 import zipfile
 import zlib
@@ -97,6 +98,16 @@ def read_exactly(stream: BinaryIO, size: int | None = None) -> bytes:
 
 def too_large() -> ImageError:
     return ImageError(f"The images take more than {MAX_BYTES // 1_000_000} MB unpacked; upload fewer or smaller ones.")
+
+
+def linked(file: Path, name: Path) -> None:
+    """Give a file a second name, or a copy on another file system; FileNotFoundError if it is gone."""
+    try:
+        os.link(file, name)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(file, name)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
 from brain_tumor.trust import UNCERTAIN
 from brain_tumor.ui import html
 from brain_tumor.ui.latest import Latest, unless_overtaken
+from brain_tumor.uploads import linked
 from brain_tumor.volumes import Source, Volume, Window, read_volume
 
 SESSION_SECONDS = 3600
@@ -45,7 +46,7 @@ class Upload:
         self._folder = Path(tempfile.mkdtemp(prefix="brain-tumor-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         for k, path in enumerate(paths):
-            _link(Path(path), self._folder / str(k))
+            linked(Path(path), self._folder / str(k))
 
     @contextmanager
     def opened(self) -> Iterator[list[Path]]:
@@ -55,17 +56,8 @@ class Upload:
             paths = [Path(folder, str(k), name) for k, name in enumerate(self._names)]
             for k, path in enumerate(paths):
                 path.parent.mkdir()
-                _link(self._folder / str(k), path)
+                linked(self._folder / str(k), path)
             yield paths
-
-
-def _link(file: Path, name: Path) -> None:
-    try:
-        os.link(file, name)
-    except FileNotFoundError:
-        raise
-    except OSError:  # on another file system
-        shutil.copyfile(file, name)
 
 
 @dataclass(frozen=True)
