@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from brain_tumor.catalogue import list_models
 from brain_tumor.disturbance import disturb, get_disturbance
@@ -53,6 +54,7 @@ _LESSONS = {
 }
 
 
+@cache  # the same for every visitor
 def provoke(one: Provoked) -> tuple[Examination, Mistake]:
     """The changed slice, and what the offered models make of it now.
 
