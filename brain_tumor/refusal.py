@@ -3,7 +3,8 @@
 Two things are asked, the simpler first:
 
 1. `plain_reason`: does the picture have what every slice has? It is grey, about as high as wide, smooth, and shows one
-   large bright thing before a dark ground. No network is needed for it, and the reason says what is wrong.
+   large bright thing, and only one, before a dark ground. No network is needed for it, and the reason says what is
+   wrong.
 2. `Gate`: does the network that answers see in it what it sees in slices? What is compared is the mean and the spread
    of each of its feature maps (Lee et al. 2018, arXiv:1807.03888, did so with the means), and beside them a coarse
    description of the picture itself, since a network that never saw anything but slices has no features for the rest.
@@ -46,6 +47,9 @@ BRIGHT_BORDER, BORDER_ABOVE_CENTRE = 100, 20
 LEAST_GROUND = 0.08
 LEAST_FOREGROUND = 0.06
 LEAST_CONNECTED = 0.6
+# Two things are side by side, or one above the other, where each is at least so wide and what joins them is at most
+# this share of the narrower one. The neck below a head is 0.4 of it.
+LEAST_WIDTH, WIDEST_JOINT = 0.3, 0.35
 
 GRID, FINE_GRID, ORIENTATIONS, BANDS = 4, 8, 6, 10
 LARGEST_DEVIATION = 6.0
@@ -65,6 +69,8 @@ class Overview:
         connected: share of what is not black that is in its largest connected part.
         covered: share of the picture that this part covers, holes included.
         solid: share of that which is no hole.
+        joint: width of what joins two wide parts, side by side or one above the other, as a share of the narrower
+            part: 0 where they lie apart, 1 where there are no two.
     """
 
     grey: np.ndarray
@@ -77,6 +83,7 @@ class Overview:
     connected: float
     covered: float
     solid: float
+    joint: float
 
 
 def overview(image: Image.Image) -> Overview:
@@ -85,7 +92,8 @@ def overview(image: Image.Image) -> Overview:
     low, high = np.percentile(grey, (1, 99))
     edge = np.concatenate([grey[:2].ravel(), grey[-2:].ravel(), grey[:, :2].ravel(), grey[:, -2:].ravel()])
     quarter = SIDE // 4
-    parts, _ = ndimage.label(ndimage.gaussian_filter(grey, 1) > low + 0.15 * (high - low))
+    not_black = low + 0.15 * (high - low)
+    parts, _ = ndimage.label(ndimage.gaussian_filter(grey, 1) > not_black)
     sizes = np.bincount(parts.ravel())[1:]
     connected = covered = solid = 0.0
     if sizes.size:
@@ -103,7 +111,18 @@ def overview(image: Image.Image) -> Overview:
         connected=float(connected),
         covered=float(covered),
         solid=float(solid),
+        # Not smoothed, which would widen what joins two heads that touch.
+        joint=min(_joint(ndimage.binary_fill_holes(grey > not_black).mean(axis)) for axis in (0, 1)),
     )
+
+
+def _joint(widths: np.ndarray) -> float:
+    """`Overview.joint` along one axis, from the share of each column or row (SIDE,) that is not black."""
+    narrower = np.minimum(np.maximum.accumulate(widths), np.maximum.accumulate(widths[::-1])[::-1])
+    middle = slice(SIDE // 4, -SIDE // 4)
+    widths, narrower = widths[middle], narrower[middle]
+    between = narrower >= LEAST_WIDTH
+    return float((widths[between] / narrower[between]).min(initial=1.0))
 
 
 def plain_reason(image: Image.Image) -> str | None:
@@ -128,8 +147,8 @@ def plain_reason(image: Image.Image) -> str | None:
         return "This picture has a bright background, like a page or an inverted slice; around a head, MRI is dark."
     if seen.ground < LEAST_GROUND:
         return "This picture has no dark background; around a head, MRI is dark."
-    if seen.connected < LEAST_CONNECTED:
-        return "This picture shows several separate things; a slice shows one head."
+    if seen.connected < LEAST_CONNECTED or seen.joint < WIDEST_JOINT:
+        return "This picture shows several things; a slice shows one head. If they are slices, crop it to one of them."
     if seen.covered < LEAST_FOREGROUND:
         return "This picture is nearly empty; a slice shows a head that fills a good part of it."
     return None

@@ -64,6 +64,16 @@ def speck() -> Image.Image:
     return image
 
 
+def touching(axis: int) -> Image.Image:
+    """Two heads without a gap between them, as in pictures cut out of a sheet."""
+    heads = []
+    for seed in range(2):
+        head = np.asarray(mri_slice(seed).convert("L"))
+        filled = np.flatnonzero((head > 40).any(1 - axis))
+        heads.append(head.take(np.arange(filled[0], filled[-1] + 1), axis))
+    return Image.fromarray(np.concatenate(heads, axis))
+
+
 REFUSED = {
     "too small": (lambda: mri_slice(size=40), "too small"),
     "a strip": (lambda: mri_slice().resize((600, 200)), "as high as wide"),
@@ -75,7 +85,9 @@ REFUSED = {
     "inverted slice": (lambda: ImageOps.invert(mri_slice()), "bright background"),
     "no background": (ramp, "no dark background"),
     "next to nothing": (speck, "nearly empty"),
-    "many things": (dots, "separate things"),
+    "many things": (dots, "several things"),
+    "slices side by side": (lambda: touching(1), "crop it to one"),
+    "slices one above the other": (lambda: touching(0), "crop it to one"),
 }
 
 
@@ -169,7 +181,8 @@ def test_a_fitted_gate_lets_slices_pass_and_refuses_what_plain_checks_let_pass(f
     reasons = [gate.reason(image, reading.features) for image, reading in zip(slices, readings, strict=True)]
     assert reasons.count(None) >= 7
     y, x = np.mgrid[-1:1:200j, -1:1:200j]
-    rings = Image.fromarray((np.where(np.hypot(x, y) < 0.8, 0.5 + 0.5 * np.sin(40 * x), 0) * 255).astype(np.uint8))
+    radius = np.hypot(x, y)
+    rings = Image.fromarray((np.where(radius < 0.8, 0.5 + 0.5 * np.sin(40 * radius), 0) * 255).astype(np.uint8))
     assert plain_reason(rings) is None
     reason = gate.reason(rings, classifier.read([rings])[0].features)
     assert reason.startswith("This picture does not look like") and reason.endswith(".")
