@@ -156,13 +156,22 @@ def evaluate(system: str, protocol: str, root: Path) -> Path:
     return path
 
 
-def write_predictions(parts: Sequence[tuple[Checkpoint, Sequence[Record]]], root: Path, path: Path) -> None:
-    """Let each checkpoint predict its labelled images, in float32, and write a line per image.
+def write_predictions(
+    parts: Sequence[tuple[Checkpoint, Sequence[Record]]], root: Path, path: Path, kept: Predictions | None = None
+) -> None:
+    """Let each checkpoint predict its labelled images, in float32, and write a line per image, in the order of folds.
+
+    Args:
+        kept: predictions to write besides.
 
     Raises:
         CheckpointError, DataError, ImageError: as `evaluate`.
     """
     lines = [line for checkpoint, records in parts for line in _lines(checkpoint, records, root)]
+    if kept:
+        names = [CLASS_NAMES[label] for label in kept.labels]
+        lines += map(_line, kept.images, names, kept.folds, kept.logits)
+        lines.sort(key=lambda line: line[COLUMNS.index("fold")])
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -170,7 +179,7 @@ def write_predictions(parts: Sequence[tuple[Checkpoint, Sequence[Record]]], root
         writer.writerows(lines)
 
 
-def _lines(checkpoint: Checkpoint, records: Sequence[Record], root: Path) -> Iterator[list[object]]:
+def _lines(checkpoint: Checkpoint, records: Sequence[Record], root: Path) -> Iterator[list[str]]:
     spec = get_spec(checkpoint.system)
     network = load_network(checkpoint, spec)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -179,8 +188,11 @@ def _lines(checkpoint: Checkpoint, records: Sequence[Record], root: Path) -> Ite
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         logits = predict(network.to(device), spec, samples.pixels).cpu().numpy()
     for record, row in zip(records, logits, strict=True):
-        fold = "" if record.fold is None else record.fold
-        yield [record.image, record.label, fold, *(f"{logit:.4f}" for logit in row)]
+        yield _line(record.image, record.label, record.fold, row)
+
+
+def _line(image: str, label: str, fold: int | None, logits: np.ndarray) -> list[str]:
+    return [image, label, "" if fold is None else str(fold), *(f"{logit:.4f}" for logit in logits)]
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -15,7 +15,7 @@ from brain_tumor.registry import get_spec
 from training.calibration import across_folds
 from training.data import FIGSHARE, DataError
 from training.estimates import estimate
-from training.evaluation import Interval, Predictions, evaluation_folder, write_predictions
+from training.evaluation import Interval, Predictions, evaluation_folder, read_predictions, write_predictions
 from training.protocols import FOLDS, PATIENTWISE, patientwise_folds, read_groups
 from training.runs import finished, get_recipe, run_folder
 
@@ -66,8 +66,10 @@ def predict_folds(system: str, root: Path, runs: Path) -> Path:
     """Write `weights/<system>/evaluation/patientwise.csv`, out of fold, for the folds that are trained, and which
     networks they are of beside it.
 
+    What is there of folds by the same recipe that are not in `runs` is kept: other machines may have trained these.
+
     Raises:
-        NoFoldsError: no fold is trained, or fewer than there are predictions of.
+        NoFoldsError: no fold is trained, or fewer than there are predictions of, these by another recipe.
     """
     checkpoints = fold_checkpoints(system, runs)
     if not checkpoints:
@@ -77,15 +79,21 @@ def predict_folds(system: str, root: Path, runs: Path) -> Path:
         )
     parts = patientwise_folds(root).parts
     path = evaluation_folder(system) / f"{PATIENTWISE}.csv"
-    known = read_networks(system)
-    if known and len(known.checkpoints) > len(checkpoints):
+    recipe = get_spec(system).patientwise_recipe
+    known = read_networks(system) if path.exists() else None
+    hashes, kept = {}, None
+    if known and known.recipe == recipe:
+        hashes = {fold: sha256 for fold, sha256 in known.checkpoints.items() if int(fold) not in checkpoints}
+        earlier = read_predictions(path)
+        kept = earlier.only({i for i, f in zip(earlier.images, earlier.folds, strict=True) if str(f) in hashes})
+    elif known and len(known.checkpoints) > len(checkpoints):
         raise NoFoldsError(
-            f"{path} is of {len(known.checkpoints)} folds, and in {runs} only {len(checkpoints)} are trained by recipe "
-            f"{get_spec(system).patientwise_recipe}. Train the others, or delete the file to do with fewer."
+            f"{path} is of {len(known.checkpoints)} folds by recipe {known.recipe}, and in {runs} only "
+            f"{len(checkpoints)} are trained by recipe {recipe}. Train the others, or delete the file to do with fewer."
         )
-    write_predictions([(checkpoint, parts[fold]) for fold, checkpoint in checkpoints.items()], root, path)
-    hashes = {str(fold): checkpoint.sha256 for fold, checkpoint in checkpoints.items()}
-    networks = Networks(get_spec(system).patientwise_recipe, hashes)
+    write_predictions([(checkpoint, parts[fold]) for fold, checkpoint in checkpoints.items()], root, path, kept)
+    hashes |= {str(fold): checkpoint.sha256 for fold, checkpoint in checkpoints.items()}
+    networks = Networks(recipe, dict(sorted(hashes.items())))
     (path.parent / NETWORKS_FILE).write_text(json.dumps(asdict(networks), indent=1) + "\n")
     return path
 
