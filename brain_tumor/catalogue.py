@@ -35,6 +35,11 @@ def list_models(available_only: bool = False) -> list[ModelInfo]:
     return [model for model in models if model.available or not available_only]
 
 
+def offered_models() -> list[str]:
+    """Names of those that are asked by default: the ones that the page offers and that can be loaded."""
+    return [model.spec.name for model in list_models(available_only=True) if model.spec.offered]
+
+
 def _info(spec: ModelSpec) -> ModelInfo:
     try:
         checkpoint = find_checkpoint(spec.name, download=False)

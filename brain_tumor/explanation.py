@@ -239,9 +239,35 @@ def comparable(explanations: Sequence[Explanation]) -> list[Explanation]:
     return explained if same else []
 
 
-def shared_heat(heatmaps: Sequence[np.ndarray]) -> np.ndarray:
-    """Where all of several heatmaps (H, W) in [0, 1] are hot: their geometric mean, (H, W) in [0, 1]."""
-    return np.exp(np.mean([np.log(heatmap.clip(1e-6)) for heatmap in heatmaps], axis=0)).astype(np.float32)
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Where the heatmaps of several models agree.
+
+    Attributes:
+        target_class: what they explain; None where they say the tumour's place.
+        heatmap: where all are hot, their geometric mean, (H, W) in [0, 1].
+        overlap: as `overlap` has it.
+    """
+
+    models: tuple[str, ...]
+    target_class: str | None
+    heatmap: np.ndarray
+    overlap: float
+
+
+def shared(explanations: Sequence[Explanation]) -> Shared | None:
+    """Where those of the explanations agree that are `comparable`; None where these are fewer than two, or one of them
+    marks nothing."""
+    compared = comparable(explanations)
+    if len(compared) < 2 or not all(one.found for one in compared):
+        return None
+    heatmaps = [one.heatmap for one in compared]
+    return Shared(
+        models=tuple(one.prediction.model for one in compared),
+        target_class=None if compared[0].located else compared[0].target_class,
+        heatmap=np.exp(np.mean([np.log(heatmap.clip(1e-6)) for heatmap in heatmaps], axis=0)).astype(np.float32),
+        overlap=overlap(heatmaps),
+    )
 
 
 def _mass(heatmap: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import offered_models
 from brain_tumor.disturbance import disturb, get_disturbance
 from brain_tumor.examination import Examination
 from brain_tumor.examples import list_examples
@@ -65,9 +65,8 @@ def provoke(one: Provoked) -> tuple[Examination, Mistake]:
     disturbance = get_disturbance(one.disturbance)
     amount = f" {disturbance.text(one.severity)}" if len(disturbance.severities) > 1 else ""
     examination = Examination(disturb(read_image(example.path), one.disturbance, one.severity), example.title)
-    models = [model.spec.name for model in list_models(available_only=True) if model.spec.offered]
     said = tuple(
         Said(p.model, p.predicted_class, p.best_probabilities[p.predicted_class])
-        for p in (explanation.prediction for explanation in examination.answers(models))
+        for p in (explanation.prediction for explanation in examination.answers(offered_models()))
     )
     return examination, Mistake(f"{example.title}. {disturbance.title}{amount}", example.label, said)

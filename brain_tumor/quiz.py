@@ -6,9 +6,11 @@ The slices are those of the user's own copy of a data set, or the synthetic exam
 from __future__ import annotations
 
 import csv
+import os
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from brain_tumor.examples import list_examples
@@ -189,6 +191,20 @@ def list_cases(root: Path | None) -> tuple[Case, ...]:
         if found:
             return found
     return tuple(Case(e.path, e.label, f"{e.title}, {e.view}", e.box, synthetic=True) for e in list_examples())
+
+
+_cases_of = cache(list_cases)
+
+
+def data_folder() -> Path | None:
+    """The folder that `BRAIN_TUMOR_DATA` names; None where it names none."""
+    given = os.environ.get("BRAIN_TUMOR_DATA")
+    return Path(given) if given else None
+
+
+def own_cases() -> tuple[Case, ...]:
+    """`list_cases` of `data_folder`, which is looked through once."""
+    return _cases_of(data_folder())
 
 
 def kaggle_folder(root: Path) -> Path | None:

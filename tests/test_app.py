@@ -29,8 +29,9 @@ from slices import mri_slice
 
 import brain_tumor
 from brain_tumor.catalogue import list_models
-from brain_tumor.explanation import METHODS, overlay
-from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.disturbance import DISTURBANCES, disturb
+from brain_tumor.explanation import METHODS, overlay, shared
+from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.probing import Stroke, cover
 from brain_tumor.trust import REFUSED, UNCERTAIN, consensus
 from brain_tumor.ui import page
@@ -68,8 +69,8 @@ def classify(client: Client, path: Path, **arguments) -> dict:
     return client.predict(image=handle_file(path), api_name="/classify", **arguments)
 
 
-def picture(answer: dict) -> Image.Image:
-    head, content = answer["overlay"].split(",", 1)
+def picture(answer: dict, key: str = "overlay") -> Image.Image:
+    head, content = answer[key].split(",", 1)
     assert head == "data:image/png;base64"
     return Image.open(io.BytesIO(base64.b64decode(content)))
 
@@ -291,6 +292,90 @@ def test_parts_of_a_slice_can_be_covered(client, slice_path):
     assert result["answers"][0]["after"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
     with pytest.raises(AppError, match="`strokes` is text such as"):
         client.predict(handle_file(slice_path), "mirror", 0, OFFERED[:1], "[[0.3]]", api_name="/disturb")
+
+
+def test_where_heatmaps_agree_is_told(client, slice_path):
+    together = [brain_tumor.explain(slice_path, name, "glioma", "gradcam") for name in OFFERED[:2]]
+    expected = shared(together)
+    asked = {"method": "gradcam", "target_class": "glioma"}
+    found = classify(client, slice_path, models=OFFERED[:2], **asked)["shared"]
+    assert found["models"] == OFFERED[:2]
+    assert found["overlap"] == pytest.approx(expected.overlap, abs=1e-3)
+    marked = overlay(brain_tumor.read_image(slice_path), expected.heatmap)
+    assert np.abs(np.asarray(picture(found)).astype(int) - marked).max() <= 3
+    assert classify(client, slice_path, models=OFFERED[:1], **asked)["shared"] is None
+
+
+def test_every_change_is_tried_as_if_one_by_one(client, slice_path):
+    tried = client.predict(handle_file(slice_path), OFFERED[:1], api_name="/every_change")
+    assert tried["image"] == slice_path.name
+    assert [change["disturbance"] for change in tried["changes"]] == list(DISTURBANCES)
+    flipping = [change for change in tried["changes"] if change["flips"][0]["severity"] is not None]
+    assert 0 < len(flipping) < len(DISTURBANCES)
+    for change in tried["changes"]:
+        (flip,) = change["flips"]
+        severities = change["severities"] if flip["severity"] is None else [flip["severity"]]
+        assert set(severities) <= set(DISTURBANCES[change["disturbance"]].severities)
+        images = [disturb(brain_tumor.read_image(slice_path), change["disturbance"], s) for s in severities]
+        said = {brain_tumor.classify(image, OFFERED[:1])[0].predicted_class for image in images}
+        (held,) = (prediction.predicted_class for prediction in brain_tumor.classify(slice_path, OFFERED[:1]))
+        assert said == {flip["predicted_class"] or held}
+
+
+def quiz(client: Client, number: int, **answer) -> dict:
+    name = "/quiz_answer" if answer else "/quiz_slice"
+    return client.predict(**answer, seed=3, number=number, api_name=name)
+
+
+def test_a_quiz_asks_before_it_tells(client):
+    asked = quiz(client, 1)
+    assert asked["classes"] == list(CLASS_NAMES)
+    assert quiz(client, 1)["picture"] == asked["picture"] != quiz(client, 2)["picture"]
+    told = [quiz(client, 1, answer=name, confidence=0.8) for name in CLASS_NAMES]
+    truth = told[0]["truth"]
+    for name, answer in zip(CLASS_NAMES, told, strict=True):
+        assert (answer["truth"], answer["right"]) == (truth, name == truth)
+        assert answer["squared_error"] == pytest.approx((0.8 - answer["right"]) ** 2)
+        assert [one["model"] for one in answer["answers"]] == OFFERED
+    # Synthetic slices are kept because the models are right about them; what is asked about does not say what it is.
+    if asked["synthetic"]:
+        assert {one["predicted_class"] for one in told[0]["answers"]} == {truth}
+    assert not {truth, told[0]["source"]} & {str(value) for value in asked.values()}
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "said"),
+    [
+        (0, {}, "no slice 0; they are numbered 1 to"),
+        (10_000, {}, "no slice 10000; they are numbered 1 to"),
+        (1, {"answer": "glioma", "confidence": 0.7}, "one of 0.25, 0.4, 0.6, 0.8, 0.9, 1"),
+        (1, {"answer": "astrocytoma", "confidence": 0.8}, "astrocytoma"),
+    ],
+)
+def test_a_quiz_says_what_is_wrong_with_a_question(client, number, answer, said):
+    with pytest.raises(AppError, match=said):
+        quiz(client, number, **answer)
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_what_a_student_should_know_of_a_class_has_sources(client, name):
+    page = client.predict(name, api_name="/tumour_type")
+    assert page["title"] == DISPLAY_TEXT[name]
+    assert all(section["heading"] and section["paragraphs"] for section in page["sections"])
+    assert all(source["doi"].startswith("10.") for source in page["sources"])
+    for confused in page["confused"]:
+        assert sum(confused["wrong"].values()) < confused["slices"] and name not in confused["wrong"]
+
+
+def test_failures_are_of_the_class_asked_for_and_really_wrong(client):
+    found = client.predict("glioma", api_name="/failures")
+    everything = client.predict(api_name="/failures")
+    assert found["failures"] and found["known"] < everything["known"]
+    assert {failure["truth"] for failure in found["failures"]} == {"glioma"}
+    assert len({failure["truth"] for failure in everything["failures"]}) > 1
+    for failure in found["failures"]:
+        assert any(said["predicted_class"] != "glioma" for said in failure["said"]) and failure["lesson"]
+        assert picture(failure, "picture").width > 100
 
 
 def huge_png() -> bytes:

@@ -146,7 +146,8 @@ def test_a_slice_as_data_uri_is_answered_with_pictures(url, slice_path):
         # Where the text would hold a hundred kilobytes of base64 it names the picture that comes with it.
         assert one["overlay"] == f"image {1 + found['answers'].index(one)} of this answer"
     pictures = [Image.open(io.BytesIO(base64.b64decode(content.data))) for content in result.content[1:]]
-    assert [picture.size for picture in pictures] == [(256, 256)] * len(OFFERED)
+    shared = found["shared"] is not None
+    assert [picture.size for picture in pictures] == [(256, 256)] * (len(OFFERED) + shared)
 
 
 def test_a_slice_that_was_uploaded_is_answered(url, slice_path):
@@ -168,6 +169,9 @@ def test_the_other_tools_answer(url, slice_path):
     flips = answer(ask(url, "smallest_flip", image=image, disturbance="jpeg", models=OFFERED[:1]))
     assert [flip["model"] for flip in flips["flips"]] == OFFERED[:1]
     assert {model["model"] for model in answer(ask(url, "models"))} >= set(OFFERED)
+    asked = ask(url, "quiz_slice", seed=1, number=2)
+    assert answer(asked)["picture"] == "image 1 of this answer" and asked.content[1].type == "image"
+    assert answer(ask(url, "quiz_answer", answer="glioma", confidence=1, seed=1, number=2))["truth"] in CLASS_NAMES
 
 
 def test_all_slices_of_a_scan_in_one_call(url, tmp_path):

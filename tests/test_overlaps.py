@@ -11,7 +11,7 @@ from slices import mri_slice
 from test_outoffold import overconfident
 
 from brain_tumor import examples
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import offered_models
 from brain_tumor.checkpoints import find_checkpoint
 from brain_tumor.examination import Examination
 from brain_tumor.explanation import COMPARED_CAM, overlap
@@ -21,7 +21,7 @@ from training.overlaps import measure, read, write
 from training.protocols import Folds
 from training.selective import decided
 
-SYSTEMS = [model.spec.name for model in list_models(available_only=True) if model.spec.offered][:2]
+SYSTEMS = offered_models()[:2]
 
 
 @pytest.fixture

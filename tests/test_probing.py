@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from slices import mri_slice
 
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import offered_models
 from brain_tumor.disturbance import DISTURBANCES, disturb
 from brain_tumor.examples import list_examples
 from brain_tumor.images import read_image
@@ -127,7 +127,7 @@ def test_undo_goes_back_slider_by_slider_and_stroke_by_stroke():
 
 def test_the_first_flip_is_a_flip_and_nothing_milder_is():
     """Found by search, confirmed one by one."""
-    models = [model.spec.name for model in list_models(available_only=True) if model.spec.offered][:1]
+    models = offered_models()[:1]
     if not models:
         pytest.skip("no model can be loaded")
     image = read_image(list_examples()[0].path)

@@ -9,14 +9,15 @@ import pytest
 from slices import mri_slice
 from test_trust import answer
 
-from brain_tumor import classify, list_models, trust
+from brain_tumor import classify, trust
+from brain_tumor.catalogue import offered_models
 from brain_tumor.examination import consensus_of
 from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
 from brain_tumor.trust import UNCERTAIN, consensus
 from brain_tumor.ui import viewer
 from brain_tumor.volumes import Volume
 
-OFFERED = [model.spec.name for model in list_models(available_only=True) if model.spec.offered]
+OFFERED = offered_models()
 
 
 def finding(index: int, suspicion: float, refused: bool = False) -> Finding:

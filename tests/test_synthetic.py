@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_tumor import list_models, load_model, read_image
+from brain_tumor import load_model, read_image
+from brain_tumor.catalogue import offered_models
 from brain_tumor.examples import FOLDER, INDEX_FILE, Example, list_examples
 from brain_tumor.labels import CLASS_NAMES
 from training.synthetic import (
@@ -27,7 +28,7 @@ from training.synthetic import (
 )
 
 LISTED = list_examples()
-OFFERED = [info.spec.name for info in list_models(available_only=True) if info.spec.offered]
+OFFERED = offered_models()
 BY_TITLE = {"argvalues": LISTED, "ids": [example.path.stem for example in LISTED]}
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageOps, PngImagePlugin
 from scipy import ndimage
 
-from brain_tumor import Classifier, list_models, load_model
+from brain_tumor import Classifier, load_model
+from brain_tumor.catalogue import offered_models
 from brain_tumor.examples import FOLDER, INDEX_FILE
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT, class_index
 from training.phantom import AXIS, CONTRASTS, GRID, VIEWS, Drawing, X, Y, cover, ellipse
@@ -292,7 +293,7 @@ def disturbed(image: Image.Image) -> list[Image.Image]:
 
 def offered_classifiers() -> list[Classifier]:
     """The offered models whose weights are here."""
-    return [load_model(info.spec.name) for info in list_models(available_only=True) if info.spec.offered]
+    return [load_model(name) for name in offered_models()]
 
 
 def certainty(image: Image.Image, label: str, classifiers: Sequence[Classifier]) -> dict[str, tuple[float, float]]:

@@ -15,7 +15,7 @@ import gradio as gr
 
 from brain_tumor import batch
 from brain_tumor.batch import AS_UPLOADED, BY_NAME, BY_UNCERTAINTY, DOUBTFUL, MAX_SLICES, UNREADABLE, Batch, Row
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import list_models, offered_models
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.images import ImageError
 from brain_tumor.labels import DISPLAY_TEXT, LABELS
@@ -437,10 +437,9 @@ def _probability(p: float) -> str:
 def _endpoint() -> None:
     """The named endpoint /classify_many, on components of its own that are never shown."""
     models = list_models(available_only=True)
-    offered = [model.spec.name for model in models if model.spec.offered]
     files = gr.File(label="files", file_count="multiple", visible=False)
     names = gr.CheckboxGroup(
-        [(model.spec.title, model.spec.name) for model in models], value=offered, label="models", visible=False
+        [(model.spec.title, model.spec.name) for model in models], value=offered_models(), label="models", visible=False
     )
     result = gr.JSON(label="rows", visible=False)
     gr.Button(visible=False).click(

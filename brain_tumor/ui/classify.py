@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import list_models, offered_models
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.examination import Examination
 from brain_tumor.examples import list_examples
@@ -75,7 +75,6 @@ def build() -> First:
     """Add the tab to the Blocks that are being built."""
     models = list_models(available_only=True)
     choices = [(model.spec.title, model.spec.name) for model in models]
-    offered = [model.spec.name for model in models if model.spec.offered]
     with gr.Row(elem_id="classify"):
         with gr.Column(elem_id="drop"):
             upload = gr.File(label="Slice", file_count="multiple", elem_id="slice-upload", height=120, show_label=False)
@@ -87,7 +86,7 @@ def build() -> First:
             report = reports.controls()
             gr.HTML(html.notice(), elem_id="notice")
         with gr.Column(elem_id="settings"):
-            chosen = gr.CheckboxGroup(choices, value=offered, label="Models", elem_id="models")
+            chosen = gr.CheckboxGroup(choices, value=offered_models(), label="Models", elem_id="models")
             target = gr.Radio(
                 [("as predicted", PREDICTED), *((label.text, label.name) for label in LABELS)],
                 value=PREDICTED,

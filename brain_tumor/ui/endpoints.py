@@ -5,26 +5,28 @@ Gradio takes their descriptions from the docstrings, of each argument its first 
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import list_models, offered_models
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.disturbance import DISTURBANCES
 from brain_tumor.examination import Examination, Place, consensus_of
-from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, overlay
+from brain_tumor.explanation import DEFAULT_METHOD, METHODS, Explanation, Shared, overlay, shared
 from brain_tumor.images import ImageError
 from brain_tumor.labels import CLASS_NAMES
-from brain_tumor.probing import Comparison, Stroke, changes_of, first_flips, strokes_from_json
+from brain_tumor.probing import Comparison, Flip, Stroke, changes_of, first_flips, strokes_from_json
 from brain_tumor.report import render
 from brain_tumor.slicing import SLICED_ALONG
 from brain_tumor.sweep import most_suspicious, sweep
@@ -44,15 +46,30 @@ WIDEST = 1e12
 QUEUE_OF_SWEEPS = {"concurrency_id": "sweep of a program", "concurrency_limit": 1}
 
 
+_SLICE = """\
+image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI), of which one slice.
+    models: names of the networks to ask; by default all that are offered.
+    series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
+    plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
+    slice: of a scan, which slice of that plane, from 1; by default the middle one.
+    window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
+    window_width: of a scan, the span of values from black to white, above 0; by default that of the file."""
+
+
+def _of_a_slice(function: Callable) -> Callable:
+    """Say in its docstring, in place of {slice}, what all that are asked about one slice take."""
+    function.__doc__ = inspect.cleandoc(function.__doc__ or "").replace("{slice}", _SLICE)
+    return function
+
+
 def build() -> None:
     """Add the endpoints to the Blocks that are being built, on components of their own that are never shown."""
     available = list_models(available_only=True)
     choices = [(model.spec.title, model.spec.name) for model in available]
-    offered = [model.spec.name for model in available if model.spec.offered]
     kinds = list(DISTURBANCES)
     with gr.Column(visible=False):
         image = gr.File(label="image")
-        models = gr.CheckboxGroup(choices, value=offered, label="models")
+        models = gr.CheckboxGroup(choices, value=offered_models(), label="models")
         method = gr.Dropdown(list(METHODS), value=DEFAULT_METHOD, label="method")
         target = gr.Dropdown([PREDICTED, *CLASS_NAMES], value=PREDICTED, label="target_class")
         name = gr.Dropdown(kinds, value=kinds[0], label="disturbance")
@@ -72,10 +89,12 @@ def build() -> None:
         ("report", report, [image, kind, models, method, target, *place], file, QUEUE),
         ("disturb", disturb, [image, name, severity, models, strokes, *place], answers, QUEUE),
         ("smallest_flip", smallest_flip, [image, name, models, *place], answers, QUEUE),
+        ("every_change", every_change, [image, models, *place], answers, QUEUE_OF_SWEEPS),
     ):
         gr.Button(visible=False).click(function, inputs, output, api_name=api_name, show_progress="hidden", **queue)
 
 
+@_of_a_slice
 def classify(
     image: str,
     models: list[str],
@@ -92,15 +111,9 @@ def classify(
     Classes: glioma, meningioma, notumor (no tumour), pituitary (tumour).
 
     Args:
-        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI), of which one slice.
-        models: names of the networks to ask; by default all that are offered.
+        {slice}
         method: what the heatmap shows; location: where the tumour is taken to be; else what speaks for the class.
         target_class: the class that the heatmap explains; "predicted": the one that each network predicts.
-        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
-        plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
-        slice: of a scan, which slice of that plane, from 1; by default the middle one.
-        window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
-        window_width: of a scan, the span of values from black to white, above 0; by default that of the file.
 
     Returns:
         image: name of the file, or which slice of a scan. place: of a slice of a scan plane, slice, slices (how many),
@@ -113,16 +126,17 @@ def classify(
         slice), refusal_reason (a sentence, or null), seen_in_training (true: the answer is memory, not evidence),
         milliseconds, target_class, method (layercam where a network cannot do location), evidence_found (false: the
         heatmap is empty), surest_place (how much of the hottest place is taken for tumour, in [0, 1]; null but for
-        location), overlay (the slice under the heatmap, a PNG as data URI).
+        location), overlay (the slice under the heatmap, a PNG as data URI). shared: where the heatmaps agree: models
+        (those that answer the same question), overlap (in [0, 1]) and overlay; null where there are no two to compare.
     """
-    with _politely():
+    with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
         explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
-    found = consensus_of(explanations, examination.caution)
     return {
         **_where(examination),
-        "consensus": found.to_json(),
+        "consensus": consensus_of(explanations, examination.caution).to_json(),
         "answers": [_answer(examination, explanation) for explanation in explanations],
+        "shared": _shared(examination, shared(explanations)),
     }
 
 
@@ -151,7 +165,7 @@ def sweep_scan(
         slice (its number, from 1), suspicion (probability that it shows a tumour, in [0, 1]; 0 where it is taken for no
         brain slice) and consensus (as of classify).
     """
-    with _politely():
+    with politely():
         _given(image, models)
         if not is_volume(image):
             raise ImageError("That is no scan. Send DICOM or NIfTI, several files as a zip; classify takes pictures.")
@@ -174,6 +188,7 @@ def sweep_scan(
     }
 
 
+@_of_a_slice
 def report(
     image: str,
     kind: str,
@@ -191,16 +206,10 @@ def report(
     It names no file and no patient; of a scan it says which slice.
 
     Args:
-        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI), of which one slice.
+        {slice}
         kind: pdf, png (the same page as a picture), or json (the same as data, with the slice and the overlays).
-        models: names of the networks to ask; by default all that are offered.
         method: what the heatmap shows; location: where the tumour is taken to be; else what speaks for the class.
         target_class: the class that the heatmap explains; "predicted": the one that each network predicts.
-        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
-        plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
-        slice: of a scan, which slice of that plane, from 1; by default the middle one.
-        window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
-        window_width: of a scan, the span of values from black to white, above 0; by default that of the file.
 
     Returns:
         To programs the report as a file, which the server deletes after minutes. To assistants its name as file, and
@@ -210,7 +219,7 @@ def report(
         right: of so many slices scored alike that were not trained on, so many were right; or null), belief
         (sentences); overlay null where nothing is marked).
     """
-    with _politely():
+    with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
         explanations = examination.answers(models, None if target_class == PREDICTED else target_class, method)
         made = render(examination, explanations, datetime.now(UTC))
@@ -218,6 +227,7 @@ def report(
         return save_bytes_to_cache(reports.content(made, kind), made.file_name(kind), get_upload_folder())
 
 
+@_of_a_slice
 def disturb(
     image: str,
     disturbance: str,
@@ -241,23 +251,17 @@ def disturb(
     nothing.
 
     Args:
-        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI), of which one slice.
+        {slice}
         disturbance: the kind of change.
         severity: how strong, a number within the limits of its kind and in its unit.
-        models: names of the networks to ask; by default all that are offered.
         strokes: of the brush, JSON as text: [[radius / longer side, x / width, y / height, x, y, ...], ...]; or "[]".
-        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
-        plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
-        slice: of a scan, which slice of that plane, from 1; by default the middle one.
-        window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
-        window_width: of a scan, the span of values from black to white, above 0; by default that of the file.
 
     Returns:
         image and place: as of classify. change: in words. answers: a list, for each network model, flipped (true:
         another class than before), before and after (as answers of classify, without target_class, method,
         evidence_found, surest_place and overlay).
     """
-    with _politely():
+    with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
         if isinstance(severity, bool) or not isinstance(severity, int | float):
             raise ImageError("No severity was sent. Give a number as `severity`.")
@@ -279,6 +283,7 @@ def disturb(
     }
 
 
+@_of_a_slice
 def smallest_flip(
     image: str,
     disturbance: str,
@@ -292,14 +297,8 @@ def smallest_flip(
     """Find the mildest change of one kind under which each network answers otherwise about a brain MRI slice.
 
     Args:
-        image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a series, NIfTI), of which one slice.
+        {slice}
         disturbance: the kind of change; disturb says what each is, its limits and its unit.
-        models: names of the networks to ask; by default all that are offered.
-        series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
-        plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
-        slice: of a scan, which slice of that plane, from 1; by default the middle one.
-        window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
-        window_width: of a scan, the span of values from black to white, above 0; by default that of the file.
 
     Returns:
         image and place: as of classify. disturbance: the kind of change. words: the finding as a sentence. flips: a
@@ -307,7 +306,7 @@ def smallest_flip(
         both null where its answer holds within the limits, refused (true: it would take the changed picture for no
         brain MRI slice).
     """
-    with _politely():
+    with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
         before = [explanation.prediction for explanation in examination.answers(models)]
         flips = first_flips(examination.image, before, disturbance)
@@ -315,15 +314,55 @@ def smallest_flip(
         **_where(examination),
         "disturbance": disturbance,
         "words": in_words(disturbance, flips).replace("<b>", "").replace("</b>", ""),
-        "flips": [
-            {"model": f.model, "severity": f.severity, "predicted_class": f.predicted_class, "refused": f.refused}
-            for f in flips
-        ],
+        "flips": _flips(flips),
     }
 
 
+@_of_a_slice
+def every_change(
+    image: str,
+    models: list[str],
+    series: int | None = None,
+    plane: str = SCANNED,
+    slice: int | None = None,
+    window_centre: float | None = None,
+    window_width: float | None = None,
+) -> dict[str, Any]:
+    """Try every kind of change at a few severities: which flip the networks' answers about a brain MRI slice?
+
+    Up to a minute. The severities are those at which docs/trust.md says how often answers flip.
+
+    Args:
+        {slice}
+
+    Returns:
+        image and place: as of classify. changes: a list, for each kind of change disturbance (as of disturb), title (in
+        words), severities (those tried) and flips (a list as of smallest_flip).
+    """
+    with politely():
+        examination = _slice(image, models, series, plane, slice, window_centre, window_width)
+        before = [explanation.prediction for explanation in examination.answers(models)]
+        changes = [
+            {
+                "disturbance": name,
+                "title": disturbance.title,
+                "severities": list(disturbance.severities),
+                "flips": _flips(first_flips(examination.image, before, name, disturbance.severities)),
+            }
+            for name, disturbance in DISTURBANCES.items()
+        ]
+    return {**_where(examination), "changes": changes}
+
+
+def _flips(found: Sequence[Flip]) -> list[dict[str, Any]]:
+    return [
+        {"model": f.model, "severity": f.severity, "predicted_class": f.predicted_class, "refused": f.refused}
+        for f in found
+    ]
+
+
 @contextmanager
-def _politely() -> Iterator[None]:
+def politely() -> Iterator[None]:
     """What is wrong with a question becomes a sentence to whoever asked."""
     try:
         yield
@@ -410,5 +449,16 @@ def _answer(examination: Examination, explanation: Explanation) -> dict[str, Any
         "method": explanation.method,
         "evidence_found": explanation.found,
         "surest_place": round(explanation.peak, 4) if explanation.located else None,
-        "overlay": html.data_uri(Image.fromarray(overlay(examination.image, explanation.shown))),
+        "overlay": _overlay(examination, explanation.shown),
     }
+
+
+def _shared(examination: Examination, found: Shared | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    overlap = round(found.overlap, 4)
+    return {"models": list(found.models), "overlap": overlap, "overlay": _overlay(examination, found.heatmap)}
+
+
+def _overlay(examination: Examination, heatmap: np.ndarray) -> str:
+    return html.data_uri(Image.fromarray(overlay(examination.image, heatmap)))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from brain_tumor.examination import Examination, consensus_of
 from brain_tumor.examples import Example
-from brain_tumor.explanation import METHODS, Explanation, colored, comparable, overlap, shared_heat
+from brain_tumor.explanation import METHODS, Explanation, colored, shared
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import DISPLAY_TEXT, SHORT_TEXT
 from brain_tumor.preprocessing import fit
@@ -212,24 +212,22 @@ def _details(examination: Examination, prediction: Prediction) -> str:
 
 def _shared_card(explanations: Sequence[Explanation]) -> str:
     """Where the heatmaps that are shown agree; nothing where there is no second one that can be compared."""
-    compared = comparable(explanations)
-    if len(compared) < 2 or not all(explanation.found for explanation in compared):
+    found = shared(explanations)
+    if found is None:
         return ""
-    heatmaps = [explanation.heatmap for explanation in compared]
-    shared, amount = shared_heat(heatmaps), overlap(heatmaps)
-    if compared[0].located:
+    if found.target_class is None:
         what, saw = "the tumour's place", "sees <b>a tumour</b>"
     else:
-        what = DISPLAY_TEXT[compared[0].target_class]
+        what = DISPLAY_TEXT[found.target_class]
         saw = f"saw evidence for <b>{what}</b>"
-    every = len(compared) == len(explanations)
-    who, whose = ("All of them", "every model") if every else (f"{len(compared)} of them", "each of these")
+    every = len(found.models) == len(explanations)
+    who, whose = ("All of them", "every model") if every else (f"{len(found.models)} of them", "each of these")
     return (
         f'<article class="card shared"><h3>{who}</h3><p class="predicted">Shared places</p>'
         f'<figure><div class="view" role="img" aria-label="The slice; marked is where they agree on {what}">'
-        f'<img class="heat" src="{data_uri(reduced(colored(shared), HEAT_SIDE))}" alt=""></div>'
+        f'<img class="heat" src="{data_uri(reduced(colored(found.heatmap), HEAT_SIDE))}" alt=""></div>'
         f"<figcaption>Where {whose} {saw}</figcaption></figure>"
-        f'<div class="belief"><p>Their heatmaps overlap by <b>{100 * amount:.0f} %</b>.</p></div></article>'
+        f'<div class="belief"><p>Their heatmaps overlap by <b>{100 * found.overlap:.0f} %</b>.</p></div></article>'
     )
 
 

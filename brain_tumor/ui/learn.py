@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Sequence
-from functools import cache
 from html import escape
-from pathlib import Path
+from itertools import islice
 
 import gradio as gr
 
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import offered_models
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.examination import Examination
 from brain_tumor.explanation import Explanation, colored
-from brain_tumor.failures import Mistake, confident_mistakes, confusions
+from brain_tumor.failures import confident_mistakes, confusions
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.labels import DISPLAY_TEXT, LABELS
-from brain_tumor.provoked import PROVOKED, provoke
-from brain_tumor.quiz import CONFIDENCES, Answer, Case, Quiz, kaggle_folder, list_cases, score, start
+from brain_tumor.lessons import Lesson, real, synthetic
+from brain_tumor.quiz import CONFIDENCES, Answer, Case, Quiz, data_folder, kaggle_folder, own_cases, score, start
 from brain_tumor.registry import get_spec
 from brain_tumor.trust import either
 from brain_tumor.tumours import PAGES, Page
@@ -36,32 +34,6 @@ _IN_VIEW = "() => document.getElementById('ID').scrollIntoView({ block: 'nearest
 _CONFIDENCE_TEXT = [
     (f"{c:.0%}".replace("%", " %") + (" (a guess)" if c == CONFIDENCES[0] else ""), c) for c in CONFIDENCES
 ]
-
-# Pairs that are confused, and what a reader would look at.
-_LESSONS = {
-    frozenset(
-        ("glioma", "meningioma")
-    ): "Ask first: within the brain or outside it? A dural base, a cleft of fluid and "
-    "displaced cortex speak for outside; one slice may not show them.",
-    frozenset(
-        ("meningioma", "pituitary")
-    ): "Both enhance strongly, so place decides: in the sella, beside it, or far away? "
-    "A network has no map of the brain; it has textures.",
-    frozenset(
-        ("glioma", "pituitary")
-    ): "Place decides: a mass of the hemispheres is no pituitary tumour. A network has no "
-    "map of the brain; it has textures.",
-    frozenset(
-        ("glioma", "notumor")
-    ): "Plain to the eye, or faint? The networks know T2, FLAIR and plain T1 nearly only from "
-    "slices without tumour, and may answer by the kind of picture.",
-    frozenset(
-        ("meningioma", "notumor")
-    ): "Plain to the eye, or as grey as the cortex? The networks know T2, FLAIR and plain "
-    "T1 nearly only from slices without tumour, and may answer by the kind of picture.",
-    frozenset(("notumor", "pituitary")): "The normal gland enhances too. Size, shape and the stalk tell a gland from a "
-    "tumour, and one slice seldom shows all three.",
-}
 
 
 def build() -> None:
@@ -115,22 +87,12 @@ def build() -> None:
     gr.on([wrong.select, truly.change], _gallery, truly, gallery, trigger_mode="always_last", **hidden)
 
 
-def _root() -> Path | None:
-    given = os.environ.get("BRAIN_TUMOR_DATA")
-    return Path(given) if given else None
-
-
-@cache
-def _cases(root: Path | None) -> tuple[Case, ...]:
-    return list_cases(root)
-
-
 def _enter(quiz: Quiz | None) -> tuple:
     return _restart() if quiz is None else (gr.skip(),) * 8
 
 
 def _restart() -> tuple:
-    return _ask(start(_cases(_root()), random.randrange(2**32)))
+    return _ask(start(own_cases(), random.randrange(2**32)))
 
 
 def _next(quiz: Quiz | None) -> tuple:
@@ -169,7 +131,7 @@ def _commit(quiz: Quiz | None, said: str | None, sure: float | None) -> tuple:
         # Checked before the models are asked.
         quiz.answer(said, sure)
         examination = _examine(quiz.case)
-        explanations = examination.answers([m.spec.name for m in list_models(available_only=True) if m.spec.offered])
+        explanations = examination.answers(offered_models())
     except (ImageError, CheckpointError, ValueError) as error:
         return (*[gr.skip()] * 6, f'<p class="ask" role="alert">{escape(str(error))}</p>', gr.skip())
     quiz = quiz.answer(said, sure, [(e.prediction.model, e.prediction.predicted_class) for e in explanations])
@@ -332,50 +294,40 @@ def _confused(label: str) -> str:
     )
 
 
-def _gallery(label: str) -> str:
-    mistakes = [m for m in confident_mistakes() if label in (ALL, m.label)]
-    folder = _root() and kaggle_folder(_root())
-    if not folder:
-        return _provoked(label, len(mistakes))
-    cards = []
-    for mistake in mistakes:
-        if len(cards) == GALLERY_SIZE:
-            break
-        try:
-            examination = Examination(read_image(folder / mistake.image), mistake.image)
-            lesson = _LESSONS[frozenset((mistake.label, mistake.wrong[0].predicted_class))]
-            cards.append(_failure(examination, mistake, lesson))
-        except (ImageError, CheckpointError):
-            # The user's copy may be another version of the data set.
-            continue
+def _gallery(truly: str) -> str:
+    label = None if truly == ALL else truly
+    known = sum(label in (None, mistake.label) for mistake in confident_mistakes())
+    folder = data_folder() and kaggle_folder(data_folder())
+    try:
+        if folder is None:
+            return _synthetic(label, known)
+        cards = [_failure(lesson) for lesson in islice(real(label, folder), GALLERY_SIZE)]
+    except CheckpointError as error:
+        return html.problem(str(error))
     if not cards:
         return html.problem(
             "None of the slices that the models got wrong is in the folder that BRAIN_TUMOR_DATA names."
         )
     return (
-        f"<p>The {len(cards)} surest mistakes of {len(mistakes)} on the Kaggle test images, from your own copy. "
+        f"<p>The {len(cards)} surest mistakes of {known} on the Kaggle test images, from your own copy. "
         "Some of them may be mistakes of the data set: judge for yourself.</p>"
         f'<div class="failures">{"".join(cards)}</div>'
     )
 
 
-def _provoked(label: str, known: int) -> str:
+def _synthetic(label: str | None, known: int) -> str:
     """Failures on synthetic slices, where there is no data set to show those on real ones from."""
-    try:
-        found = [(*provoke(one), one.lesson) for one in PROVOKED]
-    except CheckpointError as error:
-        return html.problem(str(error))
-    cards = [_failure(*one) for one in found if one[1].wrong and label in (ALL, one[1].label)]
     return (
         "<p>Synthetic slices, changed in ways that would mislead no reader, and what the models make of them.</p>"
-        f'<div class="failures">{"".join(cards)}</div>'
+        f'<div class="failures">{"".join(map(_failure, synthetic(label)))}</div>'
         f"<p>On real slices, {known} mistakes of the models on the Kaggle test images are known by name, but no "
         "patient's picture comes with this page. To see them: run <code>python -m training data kaggle</code>, which "
         "explains the download, set <code>BRAIN_TUMOR_DATA</code> to the folder, and start the page again.</p>"
     )
 
 
-def _failure(examination: Examination, mistake: Mistake, lesson: str) -> str:
+def _failure(lesson: Lesson) -> str:
+    examination, mistake = lesson.examination, lesson.mistake
     explanations = examination.answers([said.model for said in mistake.wrong])
     slice_ = html.data_uri(html.reduced(examination.image, html.HEAT_SIDE))
     width, height = examination.image.size
@@ -390,6 +342,6 @@ def _failure(examination: Examination, mistake: Mistake, lesson: str) -> str:
     return (
         f'<article class="failure" style="--slice:url({slice_});--aspect:{width}/{height}">'
         f"<h3>{filed} as {DISPLAY_TEXT[mistake.label].lower()}, taken for {either(instead)}</h3>"
-        f'<div class="views">{views}</div><ul>{said}</ul><p>{lesson}</p>'
+        f'<div class="views">{views}</div><ul>{said}</ul><p>{lesson.text}</p>'
         f'<p class="file">{escape(mistake.image)}</p></article>'
     )

@@ -12,9 +12,9 @@ from typing import Any
 import gradio as gr
 from gradio.state_holder import StateHolder
 
-from brain_tumor.catalogue import list_models
+from brain_tumor.catalogue import offered_models
 from brain_tumor.inference import load_model
-from brain_tumor.ui import batch, classify, endpoints, html, learn, models, probe, tools
+from brain_tumor.ui import batch, classify, endpoints, html, learn, models, probe, teaching, tools
 from brain_tumor.ui.classify import SESSION_SECONDS
 from brain_tumor.uploads import MAX_BYTES
 
@@ -46,6 +46,7 @@ def build() -> gr.Blocks:
             with gr.Tab("Learn", id="learn", elem_id="tab-learn"):
                 learn.build()
         endpoints.build()
+        teaching.build()
         page.load(classify.from_address, None, [first.settings[0], first.settings[2]], api_visibility="private")
     return page
 
@@ -113,8 +114,7 @@ def warm_up() -> None:
     def work() -> None:
         import pytorch_grad_cam  # noqa: F401  (imported for its side effect: it takes seconds)
 
-        for model in list_models(available_only=True):
-            if model.spec.offered:
-                load_model(model.spec.name)
+        for name in offered_models():
+            load_model(name)
 
     threading.Thread(target=work, name="warm-up", daemon=True).start()
