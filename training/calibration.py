@@ -135,21 +135,23 @@ class AcrossFolds:
     sets: np.ndarray
 
 
+def by_fold(predictions: Predictions) -> dict[int | None, Calibration]:
+    """For each fold, the calibration that was fitted on the others; ValueError if there are not two at least."""
+    if len(set(predictions.folds)) < 2:
+        raise ValueError("Calibration is measured across folds, and these predictions are of one fold or none.")
+    images: dict[int | None, set[str]] = {}
+    for image, fold in zip(predictions.images, predictions.folds, strict=True):
+        images.setdefault(fold, set()).add(image)
+    return {fold: fit(predictions.only(set(predictions.images) - own)) for fold, own in images.items()}
+
+
 def across_folds(predictions: Predictions) -> AcrossFolds:
     """Fit on the other folds, apply to each; ValueError if there are not two folds at least."""
-    folds = np.array([-1 if fold is None else fold for fold in predictions.folds])
-    if len(set(folds.tolist())) < 2:
-        raise ValueError("Calibration is measured across folds, and these predictions are of one fold or none.")
-    probabilities = np.zeros_like(predictions.logits)
-    sets = np.zeros((len(LEVELS), *predictions.logits.shape), dtype=bool)
-    for fold in set(folds.tolist()):
-        rest, here = folds != fold, folds == fold
-        temperature = fit_temperature(predictions.logits[rest], predictions.labels[rest])
-        probabilities[here] = softmax(predictions.logits[here] / temperature, axis=1)
-        others = softmax(predictions.logits[rest] / temperature, axis=1)
-        for i, level in enumerate(LEVELS):
-            sets[i, here] = probabilities[here] >= fit_thresholds(others, predictions.labels[rest], level)
-    return AcrossFolds(probabilities, sets)
+    fitted = by_fold(predictions)
+    rows = zip(predictions.logits, predictions.folds, strict=True)
+    probabilities = np.stack([fitted[fold].probabilities(logits) for logits, fold in rows])
+    thresholds = np.array([fitted[fold].thresholds for fold in predictions.folds])
+    return AcrossFolds(probabilities, probabilities >= np.moveaxis(thresholds, 1, 0))
 
 
 def measure_across_folds(predictions: Predictions) -> Measured:

@@ -67,9 +67,10 @@ class Decided:
 
 def out_of_fold(predictions: Predictions) -> list[Prediction]:
     """What the page would have said of each slice, with the calibration of the other folds; no model named yet."""
-    folds = np.array([-1 if fold is None else fold for fold in predictions.folds])
-    fitted = {fold: calibration.fit(_subset(predictions, folds != fold)) for fold in set(folds.tolist())}
-    return [_prediction(logits, fitted[fold]) for logits, fold in zip(predictions.logits, folds.tolist(), strict=True)]
+    fitted = calibration.by_fold(predictions)
+    return [
+        _prediction(logits, fitted[fold]) for logits, fold in zip(predictions.logits, predictions.folds, strict=True)
+    ]
 
 
 def selective(predictions: Predictions) -> Selective:
@@ -113,10 +114,6 @@ def _ranked(confidence: list[float], predicted: list[str], labels: np.ndarray) -
     order = np.argsort(-np.array(confidence), kind="stable")
     right = np.array([CLASS_NAMES.index(name) for name in predicted]) == labels
     return Selective(np.array(confidence)[order], right[order])
-
-
-def _subset(predictions: Predictions, kept: np.ndarray) -> Predictions:
-    return predictions.only({image for image, keep in zip(predictions.images, kept, strict=True) if keep})
 
 
 def _prediction(logits: np.ndarray, fitted: Calibration) -> Prediction:
