@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor import dicom, nifti
-from brain_tumor.examination import Examination, consensus_of
-from brain_tumor.explanation import COMPARED_CAM, explain_reading
+from brain_tumor.examination import Examination, consensus_of_readings
 from brain_tumor.images import ImageError, looks_like_picture, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
 from brain_tumor.labels import CLASS_NAMES
@@ -150,13 +149,10 @@ def _answered(batch: Sequence[_Slice], classifiers: Sequence[Classifier]) -> Ite
         if not one.examined:
             yield Row(one.number, one.name, one.place, problem=one.problem, named=one.named)
             continue
-        # The heatmaps of one slice at a time: whether they overlap is part of the verdict, and they are large.
-        explanations = [
-            explain_reading(classifier, reading, one.examined.image.size, method=COMPARED_CAM)
-            for classifier, reading in zip(classifiers, next(by_slice), strict=True)
-        ]
-        predictions = tuple(explanation.prediction for explanation in explanations)
-        found = consensus_of(explanations, one.examined.caution)
+        read = next(by_slice)
+        predictions = tuple(reading.prediction for reading in read)
+        # The heatmaps of one slice at a time: they are large.
+        found = consensus_of_readings(classifiers, read, one.examined)
         yield Row(one.number, one.name, one.place, predictions, found, named=one.named)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading, overlap
-from brain_tumor.inference import Reading, load_model
+from brain_tumor.explanation import COMPARED_CAM, DEFAULT_METHOD, Explanation, explain_reading, overlap
+from brain_tumor.inference import Classifier, Reading, load_model
 from brain_tumor.slicing import Volume, Window
 from brain_tumor.trust import Consensus, consensus
 
@@ -117,6 +117,23 @@ def consensus_of(explanations: Sequence[Explanation], caution: str | None = None
     agree = len(predictions) > 1 and len({prediction.predicted_class for prediction in predictions}) == 1
     found = consensus(predictions, overlap([one.evidence() for one in explanations]) if agree else None)
     return replace(found, caution=caution)
+
+
+def consensus_of_readings(
+    classifiers: Sequence[Classifier], readings: Sequence[Reading], examined: Examination
+) -> Consensus:
+    """As `consensus_of`, which needs heatmaps, and they take time: drawn only where they can change the verdict.
+
+    Args:
+        classifiers, readings: of each model, what it read in the slice.
+    """
+    found = consensus([reading.prediction for reading in readings])
+    if found.decided and found.leading != "notumor" and len(readings) > 1 and found.agreement.unanimous:
+        pairs = zip(classifiers, readings, strict=True)
+        return consensus_of(
+            [explain_reading(*pair, examined.image.size, method=COMPARED_CAM) for pair in pairs], examined.caution
+        )
+    return replace(found, caution=examined.caution)
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
-from brain_tumor.examination import Examination, consensus_of
-from brain_tumor.explanation import COMPARED_CAM, explain_reading
-from brain_tumor.inference import Classifier, Reading, load_model
-from brain_tumor.trust import Consensus, consensus
+from brain_tumor.examination import Examination, consensus_of_readings
+from brain_tumor.inference import load_model
+from brain_tumor.trust import Consensus
 from brain_tumor.volumes import Volume, Window
 
 BATCH = 8
@@ -45,17 +44,7 @@ def sweep(volume: Volume, plane: str, window: Window | None, models: Sequence[st
         examined = [Examination(volume.slice(plane, index, window), "", volume.hint) for index in indices]
         answers = [classifier.read([one.image for one in examined]) for classifier in classifiers]
         for index, one, *readings in zip(indices, examined, *answers, strict=True):
-            yield Finding(index, _consensus(classifiers, readings, one))
-
-
-def _consensus(classifiers: Sequence[Classifier], readings: Sequence[Reading], examined: Examination) -> Consensus:
-    """As `consensus_of`, which needs heatmaps, and they take time: drawn only where they can change the verdict."""
-    found = consensus([reading.prediction for reading in readings])
-    if found.decided and found.leading != "notumor" and len(readings) > 1 and found.agreement.unanimous:
-        pairs = zip(classifiers, readings, strict=True)
-        explanations = [explain_reading(*pair, examined.image.size, method=COMPARED_CAM) for pair in pairs]
-        found = consensus_of(explanations)
-    return replace(found, caution=examined.caution)
+            yield Finding(index, consensus_of_readings(classifiers, readings, one))
 
 
 def most_suspicious(findings: Sequence[Finding], count: int = 5) -> list[Finding]:
