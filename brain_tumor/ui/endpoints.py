@@ -147,6 +147,7 @@ def sweep_scan(
     plane: str = SCANNED,
     window_centre: float | None = None,
     window_width: float | None = None,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> dict[str, Any]:
     """Ask trained networks about every slice of a scan: where along it may a tumour be? A second or less a slice.
 
@@ -170,7 +171,8 @@ def sweep_scan(
         if not is_volume(image):
             raise ImageError("That is no scan. Send DICOM or NIfTI, several files as a zip; classify takes pictures.")
         scan = _scan(image, series, plane, None, window_centre, window_width)
-        findings = list(sweep(scan.volume, scan.plane, scan.window, models))
+        count = scan.volume.count(scan.plane)
+        findings = list(progress.tqdm(sweep(scan.volume, scan.plane, scan.window, models), total=count, unit="slices"))
     place = Place.of(scan.volume, scan.plane, scan.index, scan.window).to_json()
     del place["slice"]
     return {
@@ -327,6 +329,7 @@ def every_change(
     slice: int | None = None,
     window_centre: float | None = None,
     window_width: float | None = None,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> dict[str, Any]:
     """Try every kind of change at a few severities: which flip the networks' answers about a brain MRI slice?
 
@@ -349,7 +352,7 @@ def every_change(
                 "severities": list(disturbance.severities),
                 "flips": _flips(first_flips(examination.image, before, name, disturbance.severities)),
             }
-            for name, disturbance in DISTURBANCES.items()
+            for name, disturbance in progress.tqdm(list(DISTURBANCES.items()), unit="kinds of change")
         ]
     return {**_where(examination), "changes": changes}
 
