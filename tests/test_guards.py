@@ -44,6 +44,7 @@ def refusals(refused: int, pictures: int) -> dict[str, object]:
     return {
         "in_use": {
             "slices": {"kaggle": rate(200, refused=refused)},
+            "refused": {"kaggle": list(range(10 * refused, 11 * refused))},
             "slices_as_brought": {"rotated": rate(25, refused=1)},
             "bundled": rate(pictures, refused=pictures, plain=pictures - 2),
         },
@@ -87,6 +88,8 @@ def test_systems_stand_beside_each_other_also_where_they_saw_other_pictures(writ
     assert "rotated" not in "".join(lines) and "rotated" in refusal_card("cnn_v4")
     # Of the fractals 26 to 29 pass both.
     assert "At least one of the 2 systems" in lines[-1] and "92.00 %" in lines[-1]
+    # None of the slices that one refuses is refused by the other.
+    assert re.search(r"Of slices, at least one refuses 3\.00 % \(.*\), n = 200, of kaggle\.$", lines[-1])
     assert refusal_card("resnet50") == ""
 
 

@@ -199,6 +199,7 @@ def test_what_was_measured_is_counted(fitted):
     slices = found["in_use"]["slices"]["kaggle"]
     assert slices["n"] == 16 and 0 <= slices["plain"] <= slices["refused"] <= 16
     assert slices["interval"][0] <= slices["fraction"] <= slices["interval"][1]
+    assert len(found["in_use"]["refused"]["kaggle"]) == slices["refused"]
     for role, kinds in found["fitted_to_kinds_of_role_fit"]["kinds"].items():
         total = found["fitted_to_kinds_of_role_fit"]["negatives"][role]
         assert sum(share["refused"] for share in kinds.values()) == total["refused"]

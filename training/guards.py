@@ -149,21 +149,26 @@ def _refusal(content: dict[str, Any]) -> str:
 
 def _together(measured: list[tuple[str, dict[str, Any]]]) -> list[str]:
     """What several systems refuse together, a paragraph; nothing for fewer than two."""
-    measured = [(system, _other_gate(content)) for system, content in measured]
-    measured = [(system, judged) for system, judged in measured if "passed" in judged]
     if len(measured) < 2:
         return []
-    judged = [content for _, content in measured]
+    judged = [_other_gate(content) for _, content in measured]
     kinds = [kind["n"] for kind in judged[0]["kinds"]["test"].values()]
     passed = set.intersection(*(set(one["passed"]) for one in judged))
     # Pictures are numbered kind after kind.
     ends = [*accumulate(kinds)]
     refused = [n - sum(end - n <= i < end for i in passed) for n, end in zip(kinds, ends, strict=True)]
     titles = ", ".join(get_spec(system).title for system, _ in measured)
+    used = [content["in_use"] for _, content in measured]
+    falsely = [
+        f"{_share({'n': rate['n'], 'refused': len(set().union(*(one['refused'][name] for one in used)))}, 'refused')}, "
+        f"of {name}"
+        for name, rate in used[0]["slices"].items()
+    ]
     return [
         f"At least one of the {len(judged)} systems ({titles}) refuses "
         f"{_share_of_kinds([*zip(kinds, refused, strict=True)])}, n = {sum(kinds):,}, of the pictures of kinds that "
-        "none was fitted to: for these the consensus names no class."
+        "none was fitted to: for these the consensus names no class. Of slices, at least one refuses "
+        f"{'; '.join(falsely)}."
     ]
 
 

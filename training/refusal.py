@@ -454,6 +454,8 @@ def _measure(judged: Gate, gate: Gate, seen: dict[str, Examined]) -> dict:
         "in_use": {
             "support_vectors": len(gate.support),
             "slices": {name: share(gate, seen[name]) for name in slices},
+            # Likewise: what at least one system refuses.
+            "refused": {name: np.flatnonzero(refused(gate, seen[name])).tolist() for name in slices},
             "slices_as_brought": shares(gate, seen["uses"]),
             "bundled": share(gate, seen["bundled"]),
             "bundled_that_pass": list(np.array(seen["bundled"].names)[passed]),
