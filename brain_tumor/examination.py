@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from brain_tumor.explanation import COMPARED_CAM, DEFAULT_METHOD, Explanation, explain_reading, overlap
-from brain_tumor.inference import Classifier, Reading, load_model
+from brain_tumor.inference import Classifier, Prediction, Reading, load_model
 from brain_tumor.slicing import Volume, Window
 from brain_tumor.trust import Consensus, consensus
 
@@ -101,39 +102,52 @@ class Examination:
             target_class: class to explain; None means the one that each model predicts.
             method: a key of `explanation.METHODS`.
         """
-        explanations = []
-        for name in models:
-            classifier = load_model(name)
-            if name not in self._readings:
-                self._readings[name] = classifier.read([self.image])[0]
-            reading = self._readings[name]
-            explanations.append(explain_reading(classifier, reading, self.image.size, target_class, method))
-        return explanations
+        return [
+            explain_reading(load_model(name), self._read(name), self.image.size, target_class, method)
+            for name in models
+        ]
+
+    def predictions(self, models: Sequence[str]) -> list[Prediction]:
+        """Each model's answer alone, as in `answers`."""
+        return [self._read(name).prediction for name in models]
+
+    def _read(self, name: str) -> Reading:
+        if name not in self._readings:
+            self._readings[name] = load_model(name).read([self.image])[0]
+        return self._readings[name]
 
 
 def consensus_of(explanations: Sequence[Explanation], caution: str | None = None) -> Consensus:
     """What the models' answers come to, and whether what spoke for an answer that they share is in the same place."""
     predictions = [explanation.prediction for explanation in explanations]
-    agree = len(predictions) > 1 and len({prediction.predicted_class for prediction in predictions}) == 1
-    found = consensus(predictions, overlap([one.evidence() for one in explanations]) if agree else None)
-    return replace(found, caution=caution)
+    return _consensus(predictions, lambda: [one.evidence() for one in explanations], caution)
 
 
 def consensus_of_readings(
     classifiers: Sequence[Classifier], readings: Sequence[Reading], examined: Examination
 ) -> Consensus:
-    """As `consensus_of`, which needs heatmaps, and they take time: drawn only where they can change the verdict.
+    """As `consensus_of`, of slices that nobody is shown an explanation of.
 
     Args:
         classifiers, readings: of each model, what it read in the slice.
     """
-    found = consensus([reading.prediction for reading in readings])
-    if found.decided and found.leading != "notumor" and len(readings) > 1 and found.agreement.unanimous:
+
+    def evidence() -> list[np.ndarray]:
+        size = examined.image.size
         pairs = zip(classifiers, readings, strict=True)
-        return consensus_of(
-            [explain_reading(*pair, examined.image.size, method=COMPARED_CAM) for pair in pairs], examined.caution
-        )
-    return replace(found, caution=examined.caution)
+        return [explain_reading(*pair, size, method=COMPARED_CAM).heatmap for pair in pairs]
+
+    return _consensus([reading.prediction for reading in readings], evidence, examined.caution)
+
+
+def _consensus(
+    predictions: Sequence[Prediction], evidence: Callable[[], list[np.ndarray]], caution: str | None
+) -> Consensus:
+    """Heatmaps take time: they are asked for only where they can change the verdict."""
+    found = consensus(predictions)
+    if found.decided and found.leading != "notumor" and len(predictions) > 1 and found.agreement.unanimous:
+        found = consensus(predictions, overlap(evidence()))
+    return replace(found, caution=caution)
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -67,6 +67,6 @@ def provoke(one: Provoked) -> tuple[Examination, Mistake]:
     examination = Examination(disturb(read_image(example.path), one.disturbance, one.severity), example.title)
     said = tuple(
         Said(p.model, p.predicted_class, p.best_probabilities[p.predicted_class])
-        for p in (explanation.prediction for explanation in examination.answers(offered_models()))
+        for p in examination.predictions(offered_models())
     )
     return examination, Mistake(f"{example.title}. {disturbance.title}{amount}", example.label, said)

@@ -48,7 +48,7 @@ LEAST_GROUND = 0.08
 LEAST_FOREGROUND = 0.06
 LEAST_CONNECTED = 0.6
 # Two things are side by side, or one above the other, where each is at least so wide and what joins them is at most
-# this share of the narrower one. The neck below a head is 0.4 of it.
+# this share of the narrower one: less than a neck below a head.
 LEAST_WIDTH, WIDEST_JOINT = 0.3, 0.35
 
 GRID, FINE_GRID, ORIENTATIONS, BANDS = 4, 8, 6, 10

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "quiz": ("examples", "labels"),
     "failures": ("calibration", "catalogue"),
     "provoked": ("disturbance", "examination", "examples", "failures"),
-    "lessons": ("provoked",),
+    "lessons": ("provoked", "quiz"),
     "report": ("examination", "version"),
     "__init__": ("catalogue", "examination", "images", "version", "volumes"),
     "__main__": ("catalogue", "examination", "images", "report", "volumes"),

@@ -159,11 +159,10 @@ def _together(measured: list[tuple[str, dict[str, Any]]]) -> list[str]:
     refused = [n - sum(end - n <= i < end for i in passed) for n, end in zip(kinds, ends, strict=True)]
     titles = ", ".join(get_spec(system).title for system, _ in measured)
     used = [content["in_use"] for _, content in measured]
-    falsely = [
-        f"{_share({'n': rate['n'], 'refused': len(set().union(*(one['refused'][name] for one in used)))}, 'refused')}, "
-        f"of {name}"
-        for name, rate in used[0]["slices"].items()
-    ]
+    falsely = []
+    for name, rate in used[0]["slices"].items():
+        refused_by_any = set().union(*(one["refused"][name] for one in used))
+        falsely.append(f"{_share({'n': rate['n'], 'refused': len(refused_by_any)}, 'refused')}, of {name}")
     return [
         f"At least one of the {len(judged)} systems ({titles}) refuses "
         f"{_share_of_kinds([*zip(kinds, refused, strict=True)])}, n = {sum(kinds):,}, of the pictures of kinds that "

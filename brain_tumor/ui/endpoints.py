@@ -310,7 +310,7 @@ def smallest_flip(
     """
     with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
-        before = [explanation.prediction for explanation in examination.answers(models)]
+        before = examination.predictions(models)
         flips = first_flips(examination.image, before, disturbance)
     return {
         **_where(examination),
@@ -333,7 +333,7 @@ def every_change(
 ) -> dict[str, Any]:
     """Try every kind of change at a few severities: which flip the networks' answers about a brain MRI slice?
 
-    Up to a minute. The severities are those at which docs/trust.md says how often answers flip.
+    Of what is asked about one slice, this takes longest.
 
     Args:
         {slice}
@@ -344,7 +344,7 @@ def every_change(
     """
     with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
-        before = [explanation.prediction for explanation in examination.answers(models)]
+        before = examination.predictions(models)
         changes = [
             {
                 "disturbance": name,

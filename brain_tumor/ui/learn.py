@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from html import escape
-from itertools import islice
 
 import gradio as gr
 
@@ -13,11 +12,11 @@ from brain_tumor.catalogue import offered_models
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.examination import Examination
 from brain_tumor.explanation import Explanation, colored
-from brain_tumor.failures import confident_mistakes, confusions
+from brain_tumor.failures import confusions
 from brain_tumor.images import ImageError, read_image
 from brain_tumor.labels import DISPLAY_TEXT, LABELS
-from brain_tumor.lessons import Lesson, real, synthetic
-from brain_tumor.quiz import CONFIDENCES, Answer, Case, Quiz, data_folder, kaggle_folder, own_cases, score, start
+from brain_tumor.lessons import Lesson, gallery
+from brain_tumor.quiz import CONFIDENCES, Answer, Case, Quiz, data_folder, own_cases, score, start
 from brain_tumor.registry import get_spec
 from brain_tumor.trust import either
 from brain_tumor.tumours import PAGES, Page
@@ -70,7 +69,7 @@ def build() -> None:
                 label="What it really is",
                 elem_id="learn-truly",
             )
-            gallery = gr.HTML('<p class="loading" role="status">Opening the slices …</p>', elem_id="learn-gallery")
+            shown = gr.HTML('<p class="loading" role="status">Opening the slices …</p>', elem_id="learn-gallery")
 
     everything = [quiz, picture, said, sure, commit, onward, truth, tally]
     tab_of(quiz).select(_enter, quiz, everything, **hidden)
@@ -84,7 +83,7 @@ def build() -> None:
     )
     again.click(_restart, None, everything, **hidden)
     which.change(_page, which, page, api_visibility="private", show_progress="hidden")
-    gr.on([wrong.select, truly.change], _gallery, truly, gallery, trigger_mode="always_last", **hidden)
+    gr.on([wrong.select, truly.change], _gallery, truly, shown, trigger_mode="always_last", **hidden)
 
 
 def _enter(quiz: Quiz | None) -> tuple:
@@ -295,34 +294,28 @@ def _confused(label: str) -> str:
 
 
 def _gallery(truly: str) -> str:
-    label = None if truly == ALL else truly
-    known = sum(label in (None, mistake.label) for mistake in confident_mistakes())
-    folder = data_folder() and kaggle_folder(data_folder())
     try:
-        if folder is None:
-            return _synthetic(label, known)
-        cards = [_failure(lesson) for lesson in islice(real(label, folder), GALLERY_SIZE)]
+        found = gallery(None if truly == ALL else truly, data_folder(), GALLERY_SIZE)
+        cards = "".join(map(_failure, found.lessons))
     except CheckpointError as error:
         return html.problem(str(error))
+    if found.synthetic:
+        return (
+            "<p>Synthetic slices, changed in ways that would mislead no reader, and what the models make of them.</p>"
+            f'<div class="failures">{cards}</div>'
+            f"<p>On real slices, {found.known} mistakes of the models on the Kaggle test images are known by name, but "
+            "no patient's picture comes with this page. To see them: run <code>python -m training data kaggle</code>, "
+            "which explains the download, set <code>BRAIN_TUMOR_DATA</code> to the folder, and start the page again."
+            "</p>"
+        )
     if not cards:
         return html.problem(
             "None of the slices that the models got wrong is in the folder that BRAIN_TUMOR_DATA names."
         )
     return (
-        f"<p>The {len(cards)} surest mistakes of {known} on the Kaggle test images, from your own copy. "
+        f"<p>The {len(found.lessons)} surest mistakes of {found.known} on the Kaggle test images, from your own copy. "
         "Some of them may be mistakes of the data set: judge for yourself.</p>"
-        f'<div class="failures">{"".join(cards)}</div>'
-    )
-
-
-def _synthetic(label: str | None, known: int) -> str:
-    """Failures on synthetic slices, where there is no data set to show those on real ones from."""
-    return (
-        "<p>Synthetic slices, changed in ways that would mislead no reader, and what the models make of them.</p>"
-        f'<div class="failures">{"".join(map(_failure, synthetic(label)))}</div>'
-        f"<p>On real slices, {known} mistakes of the models on the Kaggle test images are known by name, but no "
-        "patient's picture comes with this page. To see them: run <code>python -m training data kaggle</code>, which "
-        "explains the download, set <code>BRAIN_TUMOR_DATA</code> to the folder, and start the page again.</p>"
+        f'<div class="failures">{cards}</div>'
     )
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from itertools import islice
 from typing import Any
 
 import gradio as gr
 
 from brain_tumor.catalogue import offered_models
 from brain_tumor.examination import Examination
-from brain_tumor.failures import confident_mistakes, confusions
+from brain_tumor.failures import confusions
 from brain_tumor.images import read_image
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
-from brain_tumor.lessons import Lesson, real, synthetic
-from brain_tumor.quiz import CONFIDENCES, Answer, Case, data_folder, kaggle_folder, own_cases, score, start
+from brain_tumor.lessons import Lesson, gallery
+from brain_tumor.quiz import CONFIDENCES, Answer, Case, data_folder, own_cases, score, start
 from brain_tumor.tumours import PAGES
 from brain_tumor.ui import html
 from brain_tumor.ui.classify import QUEUE
@@ -56,13 +55,12 @@ def quiz_slice(seed: int, number: int) -> dict[str, Any]:
         to choose among), confidences (what may be said of one's own, in [0, 1]), picture (a PNG as data URI).
     """
     with politely():
-        deck = start(own_cases(), seed).deck
-        case = _chosen(deck, number)
+        case, slices = _asked(seed, number)
         picture = html.data_uri(html.reduced(read_image(case.path), SLICE_SIDE))
     return {
         "seed": seed,
         "number": number,
-        "slices": len(deck),
+        "slices": slices,
         "synthetic": case.synthetic,
         "classes": list(CLASS_NAMES),
         "confidences": list(CONFIDENCES),
@@ -88,9 +86,9 @@ def quiz_answer(answer: str, confidence: float, seed: int, number: int) -> dict[
     with politely():
         if confidence not in CONFIDENCES:
             raise ValueError(f"Give as `confidence` one of {', '.join(f'{value:g}' for value in CONFIDENCES)}.")
-        case = _chosen(start(own_cases(), seed).deck, number)
+        case, _ = _asked(seed, number)
         given = Answer(case, answer, confidence)
-        explanations = Examination(read_image(case.path), case.source).answers(offered_models())
+        predictions = Examination(read_image(case.path), case.source).predictions(offered_models())
     return {
         "right": given.right,
         "truth": case.label,
@@ -98,7 +96,7 @@ def quiz_answer(answer: str, confidence: float, seed: int, number: int) -> dict[
         "source": case.source,
         "synthetic": case.synthetic,
         "box": case.box and [round(edge, 4) for edge in case.box],
-        "answers": [explanation.prediction.to_json() for explanation in explanations],
+        "answers": [prediction.to_json() for prediction in predictions],
     }
 
 
@@ -137,21 +135,23 @@ def failures(true_class: str) -> dict[str, Any]:
         of image (its name), truth (a class), said (a list, for each network: model, predicted_class, confidence in
         [0, 1]), lesson (what a reader would look at), picture (a PNG as data URI).
     """
-    label = None if true_class == ANY else true_class
-    folder = data_folder() and kaggle_folder(data_folder())
     with politely():
-        found = synthetic(label) if folder is None else list(islice(real(label, folder), GALLERY_SIZE))
+        found = gallery(None if true_class == ANY else true_class, data_folder(), GALLERY_SIZE)
     return {
-        "synthetic": folder is None,
-        "known": sum(label in (None, mistake.label) for mistake in confident_mistakes()),
-        "failures": [_failure(lesson) for lesson in found],
+        "synthetic": found.synthetic,
+        "known": found.known,
+        "failures": [_failure(lesson) for lesson in found.lessons],
     }
 
 
-def _chosen(deck: tuple[Case, ...], number: int) -> Case:
+def _asked(seed: int | None, number: int | None) -> tuple[Case, int]:
+    """The slice of that number in the quiz of that seed, and how many it has."""
+    if seed is None or number is None:
+        raise ValueError("Give `seed` and `number`, whole numbers.")
+    deck = start(own_cases(), seed).deck
     if not 1 <= number <= len(deck):
         raise ValueError(f"There is no slice {number}; they are numbered 1 to {len(deck)}.")
-    return deck[number - 1]
+    return deck[number - 1], len(deck)
 
 
 def _failure(lesson: Lesson) -> dict[str, Any]:
