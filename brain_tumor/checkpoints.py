@@ -72,11 +72,6 @@ class Checkpoint:
         return self.model_file.stat().st_size
 
     @property
-    def located(self) -> bool:
-        """The network pools by the tumour's place; configurations from before there were such do not say it."""
-        return self.config["recipe"].get("located", False)
-
-    @property
     def sha256(self) -> str:
         return self.config["sha256"]
 
@@ -169,7 +164,7 @@ def _load_network(checkpoint: Checkpoint, spec: ModelSpec) -> nn.Sequential:
             f"{checkpoint.model_file} is damaged or was changed: its sha256 is {digest[:12]}…, "
             f"{CONFIG_FILE} says {checkpoint.sha256[:12]}…. Restore the folder from a copy that you trust."
         )
-    network = spec.untrained(checkpoint.located)
+    network = spec.build()
     try:
         tensors = load_tensors(content)
         network.load_state_dict(

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from brain_tumor.architectures import joined
 from brain_tumor.calibration import Bin
 from brain_tumor.checkpoints import CONFIG_FILE, CheckpointError, read_config
 
@@ -50,6 +50,13 @@ class Locator:
         together = joined([maps[stage] for stage in self.stages]).float()
         logits = torch.einsum("nchw,c->nhw", together, self.weight.to(together.device)) + self.bias
         return logits.sigmoid()
+
+
+def joined(maps: Sequence[Tensor]) -> Tensor:
+    """Feature maps (N, C, h, w) of several stages, the finest first, those of the others enlarged to its size."""
+    finest, *others = maps
+    enlarged = (F.interpolate(other, finest.shape[-2:], mode="bilinear") for other in others)
+    return torch.cat([finest, *enlarged], dim=1)
 
 
 def run(network: nn.Sequential, inputs: Tensor, stages: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -24,7 +24,6 @@ class ModelSpec:
         name: fixed identifier, also the folder under `weights/`.
         title: what people read.
         build: returns the untrained network, a sequence of named stages.
-        build_located: returns it with `architectures.LocationPool`; None where there is no such network.
         preprocessing: how the network sees a slice.
         cam_layer: the stage whose output class-activation maps are made from, the last one with spatial extent.
         recipe: how the committed checkpoint is trained, a name in `training.recipes.RECIPES`.
@@ -50,27 +49,10 @@ class ModelSpec:
     reported_accuracy: float
     patientwise_recipe: str
     location_stages: tuple[str, ...]
-    build_located: Callable[[], nn.Sequential] | None = None
     backbone: str | None = None
     head: str | None = None
     thaw: tuple[tuple[str, ...], ...] = ()
     offered: bool = False
-
-    def untrained(self, located: bool = False) -> nn.Sequential:
-        """The network with random weights, from torch's generator.
-
-        Args:
-            located: the one that pools by the tumour's place.
-
-        Raises:
-            ValueError: this system has no such network.
-        """
-        if not located:
-            return self.build()
-        if self.build_located is None:
-            names = ", ".join(spec.name for spec in MODELS.values() if spec.build_located)
-            raise ValueError(f"{self.name} cannot pool by the tumour's place; {names} can. Choose another recipe.")
-        return self.build_located()
 
 
 _SPECS = (
@@ -131,17 +113,16 @@ _SPECS = (
         name="resnet18",
         title="ResNet-18",
         build=architectures.resnet18,
-        build_located=partial(architectures.resnet18, located=True),
         preprocessing=preprocessing.IMAGENET,
         cam_layer="layer4",
-        recipe="two_teachers_located",
+        recipe="two_teachers",
         study_recipe="progressive_unfreezing",
         backbone="resnet18",
         head="fc",
         thaw=(("layer4",), ("layer3",)),
         study="A",
         reported_accuracy=0.9725,
-        patientwise_recipe="located",
+        patientwise_recipe="boxes_thrice",
         location_stages=("layer3", "layer4"),
         offered=True,
     ),
@@ -149,7 +130,6 @@ _SPECS = (
         name="resnet50",
         title="ResNet-50",
         build=architectures.resnet50,
-        build_located=partial(architectures.resnet50, located=True),
         preprocessing=preprocessing.IMAGENET,
         cam_layer="layer4",
         recipe="two_teachers_deep",
@@ -167,7 +147,6 @@ _SPECS = (
         name="efficientnet_b0",
         title="EfficientNet-B0",
         build=architectures.efficientnet_b0,
-        build_located=partial(architectures.efficientnet_b0, located=True),
         preprocessing=preprocessing.IMAGENET,
         cam_layer="features",
         recipe="two_teachers_thrice",

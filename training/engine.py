@@ -30,7 +30,7 @@ from brain_tumor.registry import ModelSpec
 from training.augmentation import augment, draw
 from training.cpu import speed_up
 from training.data import Samples
-from training.location import PooledByLocation, WithLocation, location_losses
+from training.location import WithLocation, location_losses
 from training.recipes import Phase, Recipe
 
 STATE_FILE = "state.safetensors"
@@ -155,9 +155,7 @@ class _Run:
             self.average = AveragedModel(self.network, use_buffers=True)
         self.best: dict[str, Tensor] = {}
         self.learner: nn.Module = self.network
-        if recipe.located:
-            self.learner = PooledByLocation(self.network)
-        elif recipe.box_weight:
+        if recipe.box_weight:
             self.learner = WithLocation(self.network, spec.location_stages, spec.preprocessing.size)
         self.progress = Progress()
         self.optimizer: torch.optim.Optimizer | None = None

@@ -57,18 +57,13 @@ def export(
     if infinite:
         raise ValueError(f"These weights do not fit fp16: {', '.join(infinite[:3])}.")
     location = {name: half.pop(f"location.{name}") for name in ("weight", "bias") if f"location.{name}" in half}
-    stages = spec.location_stages
-    if recipe.located:
-        # Part of the network, and an output to look at.
-        location = {name: half[f"avgpool.location.{name}"] for name in ("weight", "bias")}
-        stages = (spec.cam_layer,)
     content = save({key: value.contiguous() for key, value in half.items()})
     best = progress.history[progress.best_epoch]
     used = [d for d in DATA_SETS if any(record.dataset == d.name for record in split.train)]
     config = {
         "system": spec.name,
         "architecture": spec.title,
-        "parameters": sum(p.numel() for p in spec.untrained(recipe.located).parameters()),
+        "parameters": sum(p.numel() for p in spec.build().parameters()),
         "preprocessing": asdict(spec.preprocessing),
         "classes": list(CLASS_NAMES),
         "recipe": described(recipe_name, recipe),
@@ -93,7 +88,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).write_bytes(content)
     if location:
-        known = {"system": spec.name, "stages": json.dumps(stages), "sha256": config["sha256"]}
+        known = {"system": spec.name, "stages": json.dumps(spec.location_stages), "sha256": config["sha256"]}
         flat = {name: value.flatten().contiguous() for name, value in location.items()}
         (folder / LOCATION_FILE).write_bytes(save(flat, known))
     history = [asdict(epoch) for epoch in progress.history]

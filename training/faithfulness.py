@@ -120,7 +120,7 @@ def forgetting(model: Classifier) -> Iterator[tuple[str, Classifier]]:
     """The network with its last stage as before training, its last two, ...: (name of the stage, classifier)."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        untrained = model.spec.untrained(model.checkpoint.located)
+        untrained = model.spec.build()
     whole = nn.Sequential()
     for part in (model.trunk, model.tail):
         for name, stage in part.named_children():

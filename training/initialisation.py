@@ -31,14 +31,10 @@ def initial_network(spec: ModelSpec, recipe: Recipe, seed: int, imagenet_file: P
         imagenet_file: a torchvision state dict (.pth or .safetensors) to use instead of downloading one.
 
     Raises:
-        InitialisationError: the ImageNet weights cannot be had, or are of another architecture; or the system has no
-            network as the recipe wants it.
+        InitialisationError: the ImageNet weights cannot be had, or are of another architecture.
     """
     torch.manual_seed(seed)
-    try:
-        network = spec.untrained(recipe.located)
-    except ValueError as error:
-        raise InitialisationError(str(error)) from None
+    network = spec.build()
     if recipe.initialisation == "imagenet":
         weights = imagenet_weights(spec, imagenet_file)
         try:

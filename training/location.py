@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brain_tumor.architectures import LocationPool, joined
+from brain_tumor.location import joined
 
 # Samples per side of a cell by which its covered share is measured.
 FINENESS = 4
@@ -51,23 +51,6 @@ class WithLocation(nn.Module):
         # backward pass on several CPU threads writes past its memory (torch 2.15, oneDNN).
         weight, bias = self.location.weight.flatten(1), self.location.bias
         return logits, F.linear(together.permute(0, 2, 3, 1), weight, bias)[..., 0].float()
-
-
-class PooledByLocation(nn.Module):
-    """A network that pools by `LocationPool`, with what it pools by as a second output."""
-
-    def __init__(self, network: nn.Sequential):
-        super().__init__()
-        self.network = network
-        self._logits: list[Tensor] = []
-        pool = next(module for module in network if isinstance(module, LocationPool))
-        pool.location.register_forward_hook(lambda module, inputs, output: self._logits.append(output))
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Slices (N, 3, H, W) -> class logits (N, 4), location logits (N, h, w)."""
-        self._logits.clear()
-        logits = self.network(inputs)
-        return logits, self._logits.pop()[..., 0].float()
 
 
 def coverage(boxes: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:

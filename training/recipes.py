@@ -93,8 +93,6 @@ class Recipe:
         ema: decay per step of the averaged weights that are validated and kept; 0 means the weights themselves.
         box_weight: how much the tumour boxes teach beside the labels (`training.location`), as a factor of the second
             loss; 0 means not at all.
-        located: the tumour's place, as far as it is learned, also decides which places the class is told by
-            (`architectures.LocationPool`); wants a `box_weight`.
         validate: False trains on the validation images too and keeps the last epoch, for a schedule that is settled.
     """
 
@@ -113,7 +111,6 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float = 0.0
     box_weight: float = 0.0
-    located: bool = False
     validate: bool = True
 
     @property
@@ -186,16 +183,6 @@ _BOXES_TWICE = replace(
     _BOXES,
     phases=(*_BOXES.phases, Phase("again", 14, head_lr=1e-3, backbone_lr=1e-3)),
     resolutions=(*_BOXES.resolutions, (18, 160), (30, 224)),
-)
-
-# The boxes alone give the place and leave the classes as they are (docs/trust.md). What is found there also decides the
-# class here, which is learned faster so: one growth, which comes to the network's own input size while there is a
-# learning rate left.
-_LOCATED = replace(
-    _BOXES,
-    phases=_everything(28, 1.5e-3),
-    resolutions=((0, 96), (7, 128), (12, 160), (22, 224)),
-    located=True,
 )
 
 # As `_BOXES` for the checkpoint itself, longer.
@@ -284,9 +271,7 @@ RECIPES: dict[str, Recipe] = {
         _BOXES_TWICE,
         phases=(*_BOXES_TWICE.phases, Phase("full size", 6, head_lr=5e-4, backbone_lr=5e-4)),
     ),
-    "located": _LOCATED,
     "two_teachers": _TWO_TEACHERS,
-    "two_teachers_located": replace(_LOCATED, protocol="published", augmentation=_ACQUISITION),
     "two_teachers_thrice": replace(
         # For a network that still learns fast when a phase ends: it grows again from 128 px, and again.
         _TWO_TEACHERS,
