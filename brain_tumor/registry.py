@@ -139,7 +139,7 @@ _SPECS = (
         thaw=(("layer4",), ("layer3",)),
         study="A",
         reported_accuracy=0.9847,
-        patientwise_recipe="boxes_twice",
+        patientwise_recipe="boxes_deep",
         location_stages=("layer3", "layer4"),
         offered=True,
     ),

@@ -185,6 +185,12 @@ _BOXES_TWICE = replace(
     resolutions=(*_BOXES.resolutions, (18, 160), (30, 224)),
 )
 
+# One growth that comes to the network's own input size while there is a learning rate left, and is long enough for a
+# network to which large images cost most.
+_BOXES_DEEP = replace(
+    _BOXES, phases=_everything(26, 1.5e-3), resolutions=((0, 96), (7, 128), (12, 160), (22, 224))
+)
+
 # As `_BOXES` for the checkpoint itself, longer.
 _TWO_TEACHERS = replace(
     _BOXES,
@@ -271,6 +277,7 @@ RECIPES: dict[str, Recipe] = {
         _BOXES_TWICE,
         phases=(*_BOXES_TWICE.phases, Phase("full size", 6, head_lr=5e-4, backbone_lr=5e-4)),
     ),
+    "boxes_deep": _BOXES_DEEP,
     "two_teachers": _TWO_TEACHERS,
     "two_teachers_thrice": replace(
         # For a network that still learns fast when a phase ends: it grows again from 128 px, and again.
