@@ -132,9 +132,9 @@ class _Reader:
         plane, index = volume.middle
         count = volume.count(plane)
         said = [f"slice {index + 1} of {count} ({plane}) is answered."] if count > 1 else []
-        for sentence in (*said, *filter(None, [volume.hint])):
+        for sentence in (*said, *([volume.caution.text] if volume.caution else [])):
             print(f"{path}: {sentence}", file=sys.stderr, flush=True)
-        return Examination(volume.slice(plane, index), path, volume.hint)
+        return Examination(volume.slice(plane, index), path, volume.caution)
 
     def _files(self, paths: Sequence[str]) -> Iterator[str]:
         for path in paths:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from brain_tumor.labels import CLASS_NAMES
+
 KNOWN = "T1-weighted MR with contrast agent"
 """What the three tumour classes were mainly learned from, in axial, coronal and sagittal slices."""
 
@@ -91,6 +93,21 @@ _OBLIQUE_DEGREES = 30.0
 
 
 @dataclass(frozen=True)
+class Caution:
+    """What makes the models' answers less believable on images that were made in some way.
+
+    Attributes:
+        text: sentences, for a person.
+        unknown: the models know nothing of the kind: none of their answers may stand.
+        doubtful: the classes that mean little here, as an answer.
+    """
+
+    text: str
+    unknown: bool = False
+    doubtful: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Acquisition:
     """How images were made, as far as it is known.
 
@@ -122,8 +139,8 @@ class Acquisition:
         agent = {True: "with contrast agent", None: "", False: "without contrast agent"}[self.contrast]
         return " ".join(filter(None, (kind, sequence, agent)))
 
-    def hint(self, tilt: float = 0.0) -> str | None:
-        """What makes the models' answers less believable here, for a person; None where nothing does.
+    def caution(self, tilt: float = 0.0) -> Caution | None:
+        """What makes the models' answers less believable here; None where nothing does.
 
         Args:
             tilt: degrees between the slices and the nearest of the axial, coronal and sagittal planes.
@@ -135,7 +152,19 @@ class Acquisition:
             sentences.append("Text is burned into these images: look for names before you pass them on.")
         elif self.annotated is None:
             sentences.append("This looks like a capture of a screen: look for names in it before you pass it on.")
-        return " ".join(filter(None, sentences)) or None
+        text = " ".join(filter(None, sentences))
+        return Caution(text, self._unknown, self._doubtful) if text else None
+
+    @property
+    def _unknown(self) -> bool:
+        return self.derived or self.modality not in ("MR", *_UNTOLD)
+
+    @property
+    def _doubtful(self) -> tuple[str, ...]:
+        # A file may be wrong about the part of the body: an answer is given, but not as a verdict.
+        if self.head is False or self.sequence not in ("", "t1", "t2", "flair"):
+            return CLASS_NAMES
+        return ("notumor",) if self.sequence in ("t2", "flair") else ()
 
     def _unlike_training(self) -> str | None:
         known = f"the models were trained mainly on {KNOWN}"

@@ -1,4 +1,4 @@
-"""Many files and archives -> one row each: read, answered and let go 16 at a time, so that memory does not grow.
+"""Many files and archives -> one row each: read, answered and let go a few at a time, so that memory does not grow.
 
 Only pictures are shown under their names: those of scans, and of files that may be a damaged one, are often patients'.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from brain_tumor import dicom, nifti
+from brain_tumor.acquisition import Caution
 from brain_tumor.examination import Examination, consensus_of_readings
 from brain_tumor.images import ImageError, looks_like_picture, read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
@@ -27,7 +28,8 @@ from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import REFUSED, UNCERTAIN, Consensus
 from brain_tumor.uploads import DAMAGED, ZIP, Member, linked, opened
 
-BATCH = 16
+FIRST_BATCH, BATCH = 2, 16
+"""So many files are answered at once at first, and at most: whoever waits sees soon that something happens."""
 MAX_SLICES = 2_000
 """In one upload. A row takes a few kilobytes, and stays as long as its visitor."""
 
@@ -62,6 +64,7 @@ class Row:
         predictions: one per model; none where the file could not be read.
         consensus: what they come to; None likewise.
         problem: why the file could not be read, a sentence; None where it could.
+        caution: as `Examination.caution`.
         named: `name` is the file's own.
     """
 
@@ -71,6 +74,7 @@ class Row:
     predictions: tuple[Prediction, ...] = ()
     consensus: Consensus | None = None
     problem: str | None = None
+    caution: Caution | None = None
     named: bool = True
 
     @property
@@ -115,7 +119,7 @@ def count(paths: Sequence[Path]) -> int:
 
 
 def classify_many(paths: Sequence[Path], models: Sequence[str], words: Sequence[str] | None = None) -> Iterator[Row]:
-    """Answer many files, in their order, `BATCH` at a time; no picture is kept.
+    """Answer many files, in their order, up to `BATCH` at a time; no picture is kept.
 
     Args:
         paths: image files, DICOM files of one slice, and zip archives of such.
@@ -125,10 +129,17 @@ def classify_many(paths: Sequence[Path], models: Sequence[str], words: Sequence[
     Raises:
         UnknownModelError, CheckpointError: before the first row. A bad file is a row.
     """
+    for rows in _batches(paths, models, words or [path.name for path in paths]):
+        yield from rows
+
+
+def _batches(paths: Sequence[Path], models: Sequence[str], words: Sequence[str]) -> Iterator[list[Row]]:
+    """`classify_many`, the rows that are answered at once together."""
     classifiers = [load_model(name) for name in models]
-    slices = _slices(paths, words or [path.name for path in paths])
-    while batch := list(islice(slices, BATCH)):
-        yield from _answered(batch, classifiers)
+    slices, size = _slices(paths, words), FIRST_BATCH
+    while batch := list(islice(slices, size)):
+        yield [*_answered(batch, classifiers)]
+        size = min(2 * size, BATCH)
 
 
 def read_again(row: Row) -> Examination:
@@ -137,7 +148,7 @@ def read_again(row: Row) -> Examination:
         member = members[row.place.member]
         examined = _read(member, member.head(_HEAD_BYTES), row.name)
     # The file's name, which may tell the sequence, has not been kept.
-    examined.caution = row.consensus.caution if row.consensus else examined.caution
+    examined.caution = row.caution
     return examined
 
 
@@ -153,7 +164,7 @@ def _answered(batch: Sequence[_Slice], classifiers: Sequence[Classifier]) -> Ite
         predictions = tuple(reading.prediction for reading in read)
         # The heatmaps of one slice at a time: they are large.
         found = consensus_of_readings(classifiers, read, one.examined)
-        yield Row(one.number, one.name, one.place, predictions, found, named=one.named)
+        yield Row(one.number, one.name, one.place, predictions, found, caution=one.examined.caution, named=one.named)
 
 
 def _slices(paths: Sequence[Path], words: Sequence[str]) -> Iterator[_Slice]:
@@ -225,7 +236,7 @@ def _single_slice(member: Member, head: bytes, name: str) -> Examination:
     if slices > 1:
         raise ImageError(f"It holds {slices} slices: open it under One slice, where you can page through them.")
     volume = found[0].load()
-    return Examination(volume.slice(volume.planes[0], 0), name, volume.hint)
+    return Examination(volume.slice(volume.planes[0], 0), name, volume.caution)
 
 
 def _printable(name: str) -> str:
@@ -357,15 +368,15 @@ class Batch:
         return self.stopped or len(self.rows) == self.total
 
     def run(self, models: Sequence[str]) -> Iterator[None]:
-        """Answer what is left until `stopped`; comes back after every `BATCH` of rows. Errors: `classify_many`."""
+        """Answer the files until `stopped`; comes back after every few rows. Errors: `classify_many`."""
         self.models = tuple(models)
         started = time.monotonic()
-        rows = classify_many(self._paths, models, self._words)
-        while not self.stopped and (new := list(islice(rows, BATCH))):
+        batches = _batches(self._paths, models, self._words)
+        while not self.stopped and (new := next(batches, None)):
             self.rows += new
             self.seconds = time.monotonic() - started
             yield
-        rows.close()
+        batches.close()
 
     def close(self) -> None:
         """Stop, and delete the files."""

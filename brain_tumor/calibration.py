@@ -64,7 +64,10 @@ class Calibration:
         return softmax(np.asarray(logits, dtype=np.float64) / self.temperature, axis=-1)
 
     def prediction_set(self, probabilities: np.ndarray, level: float = LEVELS[-1]) -> tuple[str, ...]:
-        """The classes that cannot be ruled out at that level, most probable first; never empty.
+        """The classes that cannot be ruled out at that level, most probable first.
+
+        The most probable class is always among them: what is answered is not ruled out in the same breath, and the
+        truth is in the set no less often for it.
 
         Args:
             probabilities: calibrated, (4,).
@@ -72,7 +75,7 @@ class Calibration:
         """
         thresholds = self.thresholds[LEVELS.index(level)]
         ranked = np.argsort(-probabilities, kind="stable")
-        chosen = [i for i in ranked if probabilities[i] >= thresholds[i]] or [ranked[0]]
+        chosen = [i for i in ranked if i == ranked[0] or probabilities[i] >= thresholds[i]]
         return tuple(CLASS_NAMES[i] for i in chosen)
 
     def bin_of(self, confidence: float) -> Bin:

@@ -24,7 +24,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, iter_pixels
 from pydicom.uid import UID, UID_dictionary
 
-from brain_tumor.acquisition import Acquisition, judge
+from brain_tumor.acquisition import Acquisition, Caution, judge
 from brain_tumor.images import MAX_PIXELS, MIN_SIDE, ImageError
 from brain_tumor.slicing import LINEAR, LINEAR_EXACT, SIGMOID, Candidate, Volume, Window, canonical, viewable
 from brain_tumor.uploads import DAMAGED, MAX_BYTES, MAX_FILES, Member, too_large
@@ -412,8 +412,8 @@ def _candidate(frames: list[_Frame]) -> Candidate:
     _, _, tilt, _ = canonical(np.empty((1, 1, 1)), _affine(frames)[0])
     slices = f"{len(frames)} slices" if len(frames) > 1 else "1 slice"
     text = ", ".join(filter(None, (first.scan.text, _plane(frames), slices)))
-    hint = first.scan.hint(tilt if first.orientation else 0.0)
-    return Candidate(text, len(frames), first.scan.derived, hint, partial(_load, frames, hint))
+    caution = first.scan.caution(tilt if first.orientation else 0.0)
+    return Candidate(text, len(frames), first.scan.derived, caution, partial(_load, frames, caution))
 
 
 def _plane(frames: list[_Frame]) -> str:
@@ -441,13 +441,13 @@ def _affine(frames: list[_Frame]) -> tuple[np.ndarray, bool]:
     return affine, even
 
 
-def _load(frames: list[_Frame], hint: str | None) -> Volume:
+def _load(frames: list[_Frame], caution: Caution | None) -> Volume:
     _silence()
     affine, even = _affine(frames)
     stack, (slope, intercept) = _decode(frames)
     voxels, spacing, _, _ = canonical(stack.swapaxes(0, 2), affine)
     planes = viewable(voxels.shape, spacing, _plane(frames), reformat=even)
-    return Volume(voxels, spacing, planes, slope, intercept, frames[0].inverted, _presets(frames), hint)
+    return Volume(voxels, spacing, planes, slope, intercept, frames[0].inverted, _presets(frames), caution)
 
 
 def _presets(frames: list[_Frame]) -> tuple[Window, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from brain_tumor.acquisition import Caution
 from brain_tumor.explanation import COMPARED_CAM, DEFAULT_METHOD, Explanation, explain_reading, overlap
 from brain_tumor.inference import Classifier, Prediction, Reading, load_model
 from brain_tumor.slicing import Volume, Window
@@ -79,15 +80,24 @@ class Examination:
     Attributes:
         name: what the slice is called, without its path.
         image: RGB, at most about `MAX_PIXELS` large.
-        caution: what makes the models less believable on it, sentences, or None: `Volume.hint`.
+        caution: what makes the models less believable on it, or None: `Volume.caution`.
         place: which slice of a scan it is, or None.
+        synthetic: drawn by a program, of no patient.
         shown_by: the settings by which a page showed it last: models, class to explain, method.
     """
 
-    def __init__(self, image: Image.Image, name: str, caution: str | None = None, place: Place | None = None):
+    def __init__(
+        self,
+        image: Image.Image,
+        name: str,
+        caution: Caution | None = None,
+        place: Place | None = None,
+        synthetic: bool = False,
+    ):
         self.name = name
         self.caution = caution
         self.place = place
+        self.synthetic = synthetic
         self.image = _reduced(image)
         self.shown_by: tuple[list[str], str, str] | None = None
         self._readings: dict[str, Reading] = {}
@@ -117,7 +127,7 @@ class Examination:
         return self._readings[name]
 
 
-def consensus_of(explanations: Sequence[Explanation], caution: str | None = None) -> Consensus:
+def consensus_of(explanations: Sequence[Explanation], caution: Caution | None = None) -> Consensus:
     """What the models' answers come to, and whether what spoke for an answer that they share is in the same place."""
     predictions = [explanation.prediction for explanation in explanations]
     return _consensus(predictions, lambda: [one.evidence() for one in explanations], caution)
@@ -141,13 +151,13 @@ def consensus_of_readings(
 
 
 def _consensus(
-    predictions: Sequence[Prediction], evidence: Callable[[], list[np.ndarray]], caution: str | None
+    predictions: Sequence[Prediction], evidence: Callable[[], list[np.ndarray]], caution: Caution | None
 ) -> Consensus:
     """Heatmaps take time: they are asked for only where they can change the verdict."""
-    found = consensus(predictions)
+    found = consensus(predictions, caution=caution)
     if found.decided and found.leading != "notumor" and len(predictions) > 1 and found.agreement.unanimous:
-        found = consensus(predictions, overlap(evidence()))
-    return replace(found, caution=caution)
+        found = consensus(predictions, overlap(evidence()), caution)
+    return found
 
 
 def _reduced(image: Image.Image) -> Image.Image:

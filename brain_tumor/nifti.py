@@ -53,7 +53,7 @@ def candidates(member: Member) -> list[Candidate]:
             text=f"{text}, volume {k + 1} of {count}" if count > 1 else text,
             slices=slices,
             derived=scan.derived,
-            hint=scan.hint(),
+            caution=scan.caution(),
             load=partial(_load, member, k),
         )
         for k in range(count)
@@ -81,7 +81,7 @@ def _load(member: Member, index: int) -> Volume:
     scan = judge((member.words,), modality="MR")
     if not scan.sequence and voxels.ndim == 3 and _few_values(voxels):
         scan = replace(scan, sequence="mask")
-    return Volume(voxels, spacing, planes, slope, intercept, hint=scan.hint(tilt))
+    return Volume(voxels, spacing, planes, slope, intercept, caution=scan.caution(tilt))
 
 
 def _header_size(head: bytes) -> int | None:

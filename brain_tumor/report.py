@@ -39,6 +39,8 @@ NOTICE = (
     "A heatmap shows what a network used, or where it believes a tumour to be: it can be wrong."
 )
 
+SYNTHETIC = "A synthetic slice, drawn by a program: this is no patient."
+
 PAGE_MM = (210.0, 297.0)
 MARGIN_MM = 13.0
 DPI = 200
@@ -105,12 +107,13 @@ class Report:
     def json(self) -> str:
         """The same as data, with the slice and the overlays as PNGs in data URIs.
 
-        Keys: title, notice, version, created (ISO 8601, UTC), size (width and height of the slice, px), place (of a
-        slice of a scan: plane, slice, slices, series, all_series, and window with centre and width, or null; else
-        null), picture (the slice), consensus (headline, and the keys of `Consensus.to_json`), answers (a list, for each
-        model the keys of `Prediction.to_json`, title, sha256, support, belief, target_class, method, evidence_found,
-        surest_place, place_support, and overlay: the slice under the heatmap, in colour; null where nothing is marked
-        on the page either: no evidence found, or the picture refused), image (its name, where it was asked for).
+        Keys: title, notice, version, created (ISO 8601, UTC), synthetic (drawn by a program), size (width and height of
+        the slice, px), place (of a slice of a scan: plane, slice, slices, series, all_series, and window with centre
+        and width, or null; else null), picture (the slice), consensus (headline, and the keys of `Consensus.to_json`),
+        answers (a list, for each model the keys of `Prediction.to_json`, title, sha256, support, belief, target_class,
+        method, evidence_found, surest_place, place_support, and overlay: the slice under the heatmap, in colour; null
+        where nothing is marked on the page either: no evidence found, or the picture refused), image (its name, where
+        it was asked for).
         Pictures have as many pixels as fit the page: at most `DPI` an inch.
         """
         content: dict[str, Any] = {
@@ -118,6 +121,7 @@ class Report:
             "notice": NOTICE,
             "version": VERSION,
             "created": self.when.isoformat(timespec="seconds"),
+            "synthetic": self.examination.synthetic,
             "size": list(self.examination.image.size),
             "place": self.examination.place and self.examination.place.to_json(),
             "picture": _data_uri(self.examination.image, SLICE_MM),
@@ -209,7 +213,7 @@ def consensus_sentences(consensus: Consensus) -> list[str]:
     sentences = [consensus.why, *filter(None, [consensus.caution])]
     if consensus.verdict == REFUSED:
         sentences[0] += " What the networks say about it means nothing."
-    elif len(consensus.prediction_set) > 1:
+    elif consensus.unsaid:
         sentences.append(f"Cannot be ruled out: {either(consensus.prediction_set)}.")
     if consensus.seen_by:
         titles = " and ".join(get_spec(model).title for model in consensus.seen_by)
@@ -286,6 +290,8 @@ class _Sheet:
         if report.name is not None:
             created += f" · {report.name}"
         lines = [_Line(created, grey=0.3)]
+        if report.examination.synthetic:
+            lines.append(_Line(SYNTHETIC, 10 / 8, bold=True))
         if (place := report.examination.place) is not None:
             lines.append(_Line(place.text().capitalize()))
         y = self._wrapped(self.left, y, lines, 8, self.right - self.left)
@@ -311,13 +317,14 @@ class _Sheet:
         lines = [
             _Line("All models together" if len(report.explanations) > 1 else "The model's answer", grey=0.3),
             _Line(headline(found), 15 / 9, bold=True),
+            *([] if found.refused else [_Line(found.meaning.capitalize(), grey=0.3)]),
             *(_Line(sentence) for sentence in consensus_sentences(found)),
         ]
         width = self.right - x
         end = self._wrapped(x, y, lines, 9, width)
-        end = self._bars(
-            x, end + 1.5, width * 0.75, 8, found.probabilities, None, "" if found.refused else found.leading
-        )
+        # A picture that is refused has no classes to be ranked.
+        if not found.refused:
+            end = self._bars(x, end + 1.5, width * 0.75, 8, found.probabilities, None, found.leading)
         return max(y + side, end)
 
     def _row(self, explanation: Explanation, y: float, height: float, size: float) -> None:
@@ -328,9 +335,9 @@ class _Sheet:
         self._overlay(explanation, self.left, y, picture[1])
         x, width = bars
         end = self._wrapped(x, y, self._answer_lines(prediction), size, width)
-        raw = prediction.probabilities if prediction.calibrated_probabilities else None
-        leading = "" if self.report.consensus.refused else prediction.predicted_class
-        self._bars(x, end + 0.6, width, size, prediction.best_probabilities, raw, leading)
+        if not self.report.consensus.refused:
+            raw = prediction.probabilities if prediction.calibrated_probabilities else None
+            self._bars(x, end + 0.6, width, size, prediction.best_probabilities, raw, prediction.predicted_class)
         self._wrapped(words[0], y, self._word_lines(explanation), size, words[1])
 
     def _columns(self, height: float) -> tuple[tuple[float, float], ...]:
@@ -359,10 +366,13 @@ class _Sheet:
 
     def _word_lines(self, explanation: Explanation) -> list[_Line]:
         prediction = explanation.prediction
-        how = [*belief(prediction), _looked(explanation)]
+        if self.report.consensus.refused:
+            against, how = filter(None, [prediction.refusal_reason]), []
+        else:
+            against, how = warnings(prediction), [*belief(prediction), _looked(explanation)]
         return [
-            *(_Line(f"! {sentence}", bold=True) for sentence in warnings(prediction)),
-            *(_Line(sentence) for sentence in ([] if self.report.consensus.refused else how)),
+            *(_Line(f"! {sentence}", bold=True) for sentence in against),
+            *(_Line(sentence) for sentence in how),
             _Line(f"{prediction.model}, sha256 {self.report.sha256[prediction.model][:SHA_DIGITS]}", grey=0.3),
         ]
 

@@ -10,6 +10,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
 
+from brain_tumor.acquisition import Caution
 from brain_tumor.images import MIN_SIDE, ImageError
 
 SLICED_ALONG = {"axial": 2, "coronal": 1, "sagittal": 0, "original": 2}
@@ -63,7 +64,7 @@ class Volume:
         intercept: see `slope`.
         inverted: high values are to be shown dark.
         presets: the file's own windows.
-        hint: why the models may not know such images, in sentences for a person, or None.
+        caution: why the models may not know such images, or None.
         items: what else the upload holds (series of a study, volumes of a 4-D file), each in a few words.
         item: which of `items` this is.
     """
@@ -75,7 +76,7 @@ class Volume:
     intercept: float = 0.0
     inverted: bool = False
     presets: tuple[Window, ...] = ()
-    hint: str | None = None
+    caution: Caution | None = None
     items: tuple[str, ...] = ()
     item: int = 0
 
@@ -173,14 +174,14 @@ class Candidate:
         text: what it is, in a few words.
         slices: how many, as scanned.
         derived: a segmentation or the like, not an image.
-        hint: as `Volume.hint`.
+        caution: as `Volume.caution`.
         load: decodes; ImageError if that fails.
     """
 
     text: str
     slices: int
     derived: bool
-    hint: str | None
+    caution: Caution | None
     load: Callable[[], Volume]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from brain_tumor.acquisition import Caution
 from brain_tumor.inference import Prediction, rounded
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.registry import get_spec
@@ -52,7 +53,9 @@ class Consensus:
         probabilities: class -> mean over the models that are calibrated; over all where none is.
         prediction_set: the classes that at least one model cannot rule out at 95 %, the most probable first.
         seen_by: the models that had this slice among their training images.
-        caution: what makes all models less believable on this slice, sentences, or None: `Volume.hint`.
+        scored: how many models `probabilities` is the mean of.
+        calibrated: these are calibrated.
+        caution: what makes all models less believable on this slice, sentences, or None: `Volume.caution`.
     """
 
     verdict: str
@@ -62,12 +65,27 @@ class Consensus:
     prediction_set: tuple[str, ...]
     agreement: Agreement
     seen_by: tuple[str, ...]
+    scored: int
+    calibrated: bool
     caution: str | None = None
 
     @property
     def probability(self) -> float:
         """That of the leading class."""
         return self.probabilities[self.leading]
+
+    @property
+    def meaning(self) -> str:
+        """What `probability` is, in a few words."""
+        if self.agreement.models == 1:
+            return "calibrated score" if self.calibrated else "raw score, not calibrated"
+        return f"mean of {self.scored} calibrated models" if self.calibrated else "mean of models, not calibrated"
+
+    @property
+    def unsaid(self) -> bool:
+        """Several classes cannot be ruled out, and `why` does not name them all."""
+        named = self.why.lower()
+        return len(self.prediction_set) > 1 and any(DISPLAY_TEXT[n].lower() not in named for n in self.prediction_set)
 
     @property
     def decided(self) -> bool:
@@ -101,17 +119,21 @@ def agreement(predictions: Sequence[Prediction]) -> Agreement:
     return Agreement(votes, None if tied else ranked[0])
 
 
-def consensus(predictions: Sequence[Prediction], overlap: float | None = None) -> Consensus:
+def consensus(
+    predictions: Sequence[Prediction], overlap: float | None = None, caution: Caution | None = None
+) -> Consensus:
     """What several answers about one slice come to.
 
-    Refused, if half of the models or more take the picture for no brain MRI slice. Uncertain, if fewer do, if a model
-    rules the leading class out, if several classes remain for most of the models that can say so, or if they look at
-    different places. Otherwise the class with the largest mean probability. Models whose scores were never held against
+    Refused, if half of the models or more take the picture for no brain MRI slice, or if it was made in a way of which
+    they know nothing. Uncertain, if fewer do, if a model rules the leading class out, if several classes remain for
+    most of the models that can say so, if they look at different places, or if the class means little on images that
+    were made so. Otherwise the class with the largest mean probability. Models whose scores were never held against
     patients not seen rule out what they do not predict, but do not say how sure the answer is where others can.
 
     Args:
         predictions: one per model, at least one.
         overlap: the smallest overlap of two heatmaps for the leading class (`explanation.overlap`), if it is known.
+        caution: what is known of how the image was made, and speaks against the answers.
     """
     votes = agreement(predictions)
     sure = [p for p in predictions if p.calibrated_probabilities] or predictions
@@ -119,6 +141,10 @@ def consensus(predictions: Sequence[Prediction], overlap: float | None = None) -
     ranked = sorted(CLASS_NAMES, key=lambda name: -means[name])
     sets = [p.prediction_set or (p.predicted_class,) for p in predictions]
     verdict, why = _verdict(predictions, votes, ranked[0], sets, overlap)
+    if caution and caution.unknown:
+        verdict, why = REFUSED, "It is of a kind that the models know nothing of."
+    elif caution and verdict in caution.doubtful:
+        verdict, why = UNCERTAIN, f"{_say(votes, verdict)}, which means little on an image of this kind."
     return Consensus(
         verdict=verdict,
         why=why,
@@ -127,6 +153,9 @@ def consensus(predictions: Sequence[Prediction], overlap: float | None = None) -
         prediction_set=tuple(name for name in ranked if any(name in chosen for chosen in sets)),
         agreement=votes,
         seen_by=tuple(p.model for p in predictions if p.seen_in_training),
+        scored=len(sure),
+        calibrated=all(p.calibrated_probabilities for p in sure),
+        caution=caution and caution.text,
     )
 
 
@@ -150,20 +179,34 @@ def _verdict(
         return UNCERTAIN, f"{_list(_answer(p) for p in against)}{ruled_out}."
     # Of the models that can leave several classes open: those that were measured on patients not seen.
     measured = [p for p in predictions if p.prediction_set]
-    open_ = [p.prediction_set for p in measured if len(p.prediction_set) > 1]
+    open_ = [p for p in measured if len(p.prediction_set) > 1]
+    remaining = sorted({name for p in open_ for name in p.prediction_set} - {leading}, key=CLASS_NAMES.index)
+    doubt = remaining and f"{_list(get_spec(p.model).title for p in open_)} cannot rule out {either(remaining)}"
     if 2 * len(open_) > len(measured):
-        remaining = sorted({name for chosen in open_ for name in chosen}, key=CLASS_NAMES.index)
-        return UNCERTAIN, f"{either(remaining).capitalize()}: the models cannot rule either out."
+        return UNCERTAIN, f"{_say(votes, leading)}, but {doubt}."
     if overlap is not None and overlap < MIN_OVERLAP and leading != "notumor":
         return UNCERTAIN, f"The models say {text}, but for reasons in different places of the slice."
     if len(predictions) == 1:
         return leading, "One model was asked: nothing confirms or contradicts it."
+    if votes.unanimous and doubt:
+        return leading, f"{_say(votes, leading)}; {doubt}."
     if votes.unanimous:
-        everyone = "Both models" if votes.models == 2 else f"All {votes.models} models"
-        return leading, f"{everyone} agree."
+        return leading, f"{_everyone(votes)} agree."
     dissent = [p for p in predictions if p.predicted_class != leading]
     agreeing = votes.models - len(dissent)
     return leading, f"{agreeing} of {votes.models} models; {_list(_answer(p) for p in dissent)}, unsurely."
+
+
+def _everyone(votes: Agreement) -> str:
+    return {1: "The model", 2: "Both models"}.get(votes.models, f"All {votes.models} models")
+
+
+def _say(votes: Agreement, name: str) -> str:
+    """How many models say that class: "All 4 models say glioma"."""
+    text, count = DISPLAY_TEXT[name].lower(), len(votes.votes.get(name, ()))
+    if count == votes.models:
+        return f"{_everyone(votes)} {'says' if count == 1 else 'say'} {text}"
+    return f"{count} of {votes.models} models {'says' if count == 1 else 'say'} {text}"
 
 
 def either(names: Sequence[str]) -> str:
@@ -177,4 +220,5 @@ def _answer(prediction: Prediction) -> str:
 
 
 def _list(parts) -> str:
-    return " and ".join(parts)
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last

@@ -79,7 +79,7 @@ def _candidates(members: list[Member]) -> list[Candidate]:
     if not found:
         raise refusals[0]
     # What the models know comes before what is long: a visitor looks at what opens first, and seldom at the list.
-    return sorted(found, key=lambda candidate: (candidate.derived, candidate.hint is not None, -candidate.slices))
+    return sorted(found, key=lambda candidate: (candidate.derived, candidate.caution is not None, -candidate.slices))
 
 
 def _is_either(head: bytes) -> bool:

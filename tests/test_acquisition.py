@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brain_tumor.acquisition import judge
+from brain_tumor.labels import CLASS_NAMES
 
 
 @pytest.mark.parametrize(
@@ -107,11 +108,11 @@ def test_images_before_the_agent_are_without_it_though_the_examination_names_one
 
 @pytest.mark.parametrize("body_part", ["HEAD", "CABEZA", "ENCEPHALE", "Cerveau", "HERSENEN", "HUVUD", "PITUITARY"])
 def test_the_head_is_known_in_several_languages(body_part):
-    assert judge(("t1 +c",), modality="MR", body_part=body_part).hint() is None
+    assert judge(("t1 +c",), modality="MR", body_part=body_part).caution() is None
 
 
 def test_no_hint_where_nothing_is_unlike_training():
-    assert judge(("t1 mprage",), modality="MR", agent="Dotarem", body_part="BRAIN").hint() is None
+    assert judge(("t1 mprage",), modality="MR", agent="Dotarem", body_part="BRAIN").caution() is None
 
 
 @pytest.mark.parametrize(
@@ -138,13 +139,31 @@ def test_no_hint_where_nothing_is_unlike_training():
     ],
 )
 def test_hints(known, says):
-    hint = judge(**{"texts": ("",), **known}).hint()
-    assert says in hint and hint.endswith(".")
+    text = judge(**{"texts": ("",), **known}).caution().text
+    assert says in text and text.endswith(".")
 
 
 def test_oblique_slices_are_told():
     scan = judge(("T1 +C",), modality="MR")
-    assert scan.hint(20) is None
-    assert "oblique" in scan.hint(40)
+    assert scan.caution(20) is None
+    assert "oblique" in scan.caution(40).text
     other = judge(("t2 flair",), modality="MR")
-    assert "FLAIR" in other.hint(40) and "oblique" in other.hint(40)
+    assert "FLAIR" in other.caution(40).text and "oblique" in other.caution(40).text
+
+
+@pytest.mark.parametrize(
+    "known, unknown, doubtful",
+    [
+        ({"modality": "CT"}, True, ()),
+        ({"modality": "SEG"}, True, ()),
+        ({"modality": "MR", "texts": ("seg",)}, True, CLASS_NAMES),
+        ({"modality": "MR", "texts": ("T1",)}, False, ()),
+        ({"modality": "MR"}, False, ()),
+        ({"modality": "MR", "texts": ("FLAIR",)}, False, ("notumor",)),
+        ({"modality": "MR", "texts": ("DWI",)}, False, CLASS_NAMES),
+        ({"modality": "MR", "texts": ("T1 +C",), "body_part": "KNEE"}, False, CLASS_NAMES),
+    ],
+)
+def test_what_is_unlike_training_takes_answers_away(known, unknown, doubtful):
+    found = judge(**{"texts": ("",), **known}).caution()
+    assert (found.unknown, found.doubtful) == (unknown, doubtful)

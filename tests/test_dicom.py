@@ -270,7 +270,7 @@ def test_longest_series_comes_first_and_the_others_can_be_had(tmp_path):
     )
     other = read_volume(tmp_path / "upload", item=1)
     np.testing.assert_array_equal(other.voxels, HEAD[:, :, :20] // 2)
-    assert other.item == 1 and "FLAIR" in other.hint and volume.hint is None
+    assert other.item == 1 and "FLAIR" in other.caution.text and volume.caution is None
     with pytest.raises(IndexError, match="0 to 1"):
         read_volume(tmp_path / "upload", item=2)
 
@@ -440,4 +440,5 @@ def test_captures_of_a_screen_may_bear_names_unless_the_file_says_no(said, hinte
     ds.Modality, ds.SOPClassUID = "OT", "1.2.840.10008.5.1.4.1.1.7"
     if said:
         ds.BurnedInAnnotation = said
-    assert ("look for names" in (read([ds], tmp_path).hint or "")) == hinted
+    caution = read([ds], tmp_path).caution
+    assert (caution is not None and "look for names" in caution.text) == hinted

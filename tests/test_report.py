@@ -120,8 +120,16 @@ def test_nothing_on_the_page_of_a_refused_picture_can_be_taken_for_an_answer(exa
     assert "Not answered" in text and f"! {REFUSAL}" in text
     assert text.count("Means nothing: ") == 2
     assert "Of 100 slices" not in text and "LayerCAM" not in text
+    assert "Uncertain: at 95 %" not in text and report.percent(willing.best_probabilities["glioma"]) not in text
     answered = [replace(one, prediction=replace(one.prediction, refusal_reason=None)) for one in answers]
     assert "LayerCAM" in text_of(render(examination, answered, WHEN).pdf())
+
+
+def test_a_synthetic_slice_cannot_be_taken_for_a_patient_s(answer, examination):
+    drawn = Examination(examination.image, NAME, synthetic=True)
+    made = render(drawn, [answer], WHEN)
+    assert report.SYNTHETIC in text_of(made.pdf()) and json.loads(made.json())["synthetic"] is True
+    assert report.SYNTHETIC not in text_of(render(examination, [answer], WHEN).pdf())
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, (240, 280)), (4, (700, 330)), (9, (240, 280)), (9, (700, 330))])

@@ -10,6 +10,7 @@ from slices import mri_slice
 from test_trust import answer
 
 from brain_tumor import classify, trust
+from brain_tumor.acquisition import Caution
 from brain_tumor.catalogue import offered_models
 from brain_tumor.examination import consensus_of
 from brain_tumor.sweep import MIN_SUSPICION, Finding, most_suspicious, sweep
@@ -47,7 +48,7 @@ def tumours() -> Volume:
     masses = [(0.5 * np.cos(k), 0.5 * np.sin(k), 0.1 + 0.02 * (k % 5)) for k in range(12)]
     slices = [np.asarray(mri_slice(seed, 96, mass).convert("L")) for seed, mass in enumerate(masses)]
     voxels = np.stack([pixels[::-1, ::-1].T for pixels in slices], axis=2)
-    return Volume(voxels=voxels, spacing=(1.0, 1.0, 1.0), planes=("axial",), hint="Which sequence is not known.")
+    return Volume(voxels=voxels, spacing=(1.0, 1.0, 1.0), planes=("axial",), caution=Caution("Which sequence is not known."))
 
 
 @pytest.mark.parametrize("least", [None, 1.1], ids=["as it is", "whatever overlaps is too little"])
@@ -59,7 +60,7 @@ def test_the_verdict_about_a_slice_is_that_of_the_slice_when_it_is_opened(tumour
         alone = viewer.Scan(tumours, "axial", found.index).examination()
         expected = consensus_of(alone.answers(OFFERED[:2]), alone.caution)
         assert (found.consensus.verdict, found.consensus.why) == (expected.verdict, expected.why)
-        assert found.consensus.caution == expected.caution
+        assert found.consensus.caution == expected.caution == alone.caution.text
         verdicts.add(found.consensus.why)
     assert least is None or any("different places" in why for why in verdicts)
 

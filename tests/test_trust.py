@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from brain_tumor.acquisition import Caution
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import MIN_OVERLAP, REFUSED, UNCERTAIN, agreement, consensus
@@ -133,14 +134,55 @@ def test_models_that_cannot_leave_classes_open_do_not_outvote_those_that_do():
     plain = [replace(answers("glioma")[0], model=name) for name in ("resnet50", "efficientnet_b0")]
     found = consensus([*open_, *plain], overlap=0.5)
     assert (found.verdict, found.leading) == (UNCERTAIN, "glioma")
-    assert "Glioma or meningioma" in found.why
+    assert "All 4 models say glioma" in found.why and "cannot rule out meningioma" in found.why
     assert consensus([open_[0], answer("resnet18", "glioma"), *plain], overlap=0.5).verdict == "glioma"
 
 
 def test_two_classes_that_remain_are_both_named():
     found = consensus([answer(name, "glioma", ("meningioma",)) for name in ("cnn_v4", "resnet18")], overlap=0.5)
     assert found.verdict == UNCERTAIN
-    assert "Glioma or meningioma" in found.why
+    assert found.why == ("Both models say glioma, but CNN v4 (optimized) and ResNet-18 cannot rule out meningioma.")
+    assert not found.unsaid
+
+
+def test_what_few_cannot_rule_out_is_said_beside_what_all_say():
+    found = consensus(
+        [answer("cnn_v4", "glioma", ("meningioma",)), answer("resnet18", "glioma"), answer("resnet50", "glioma")],
+        overlap=0.5,
+    )
+    assert found.verdict == "glioma"
+    assert found.why == "All 3 models say glioma; CNN v4 (optimized) cannot rule out meningioma."
+
+
+def test_what_is_not_said_already_is_to_be_said():
+    against = answer("resnet50", "meningioma")
+    found = consensus([answer("cnn_v4", "glioma", ("pituitary",)), answer("resnet18", "glioma"), against])
+    assert found.verdict == UNCERTAIN
+    assert found.unsaid
+
+
+def test_the_probability_says_whose_it_is():
+    plain = replace(answers("glioma")[0], model="resnet50")
+    both = [answer("cnn_v4", "glioma"), answer("resnet18", "glioma")]
+    assert consensus(both).meaning == "mean of 2 calibrated models"
+    assert consensus([*both, plain]).meaning == "mean of 2 calibrated models"
+    assert consensus(both[:1]).meaning == "calibrated score"
+    assert "not calibrated" in consensus([plain]).meaning
+
+
+def test_images_of_a_kind_that_models_know_nothing_of_get_no_verdict():
+    both = [answer("cnn_v4", "glioma"), answer("resnet18", "glioma")]
+    found = consensus(both, 0.5, Caution("This is a CT scan.", unknown=True))
+    assert (found.verdict, found.caution) == (REFUSED, "This is a CT scan.")
+
+
+def test_a_class_that_means_little_on_such_images_is_no_verdict():
+    flair = Caution("This is FLAIR.", doubtful=("notumor",))
+    healthy, ill = ([answer(name, predicted) for name in ("cnn_v4", "resnet18")] for predicted in ("notumor", "glioma"))
+    assert consensus(ill, 0.5, flair).verdict == "glioma"
+    found = consensus(healthy, None, flair)
+    assert found.verdict == UNCERTAIN
+    assert found.why == "Both models say no tumour, which means little on an image of this kind."
 
 
 def test_models_that_look_at_different_places_are_not_believed():

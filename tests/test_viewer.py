@@ -102,7 +102,7 @@ def test_a_run_is_announced_at_once_and_a_second_press_stops_it(scan, swept):
     assert "0 of 40 slices …" in strip["value"] and button["value"] == STOP
     swept.append(lambda: stopped.append(viewer._press(sweeping, scan, ["resnet18"])))
     told = list(viewer._run(latest, sweeping))
-    assert ["16 of 40 slices …" in strip["value"] for strip, _ in told] == [False, True]
+    assert ["16 of 40 slices, about" in strip["value"] for strip, _ in told] == [False, True]
     ((strip, button),) = stopped
     assert "Stopped: 20 of 40 slices." in strip["value"] and button["value"] == RUN
     # The press that stopped it has an event of its own, which finds nothing to do.
@@ -127,7 +127,7 @@ def test_a_run_ends_when_it_is_unwanted_or_another_slice_was_opened(scan, swept)
         swept[:] = [ends]
         viewer._press(sweeping, scan, ["resnet18"])
         *_, (strip, _) = viewer._run(latest, sweeping)
-        assert "16 of 40 slices …" in strip["value"]
+        assert "16 of 40 slices, about" in strip["value"]
         assert sweeping.run is None
 
 
@@ -177,10 +177,10 @@ def test_names_of_files_count_for_the_other_series_too_but_are_not_kept(temporar
         paths.append(tmp_path / name)
         nibabel.save(nibabel.Nifti1Image(head(), np.diag([1.0, 1.0, 3.0, 1.0])), paths[-1])
     scan = classify.open_upload(*map(str, paths))[1].kept(1, paths)
-    assert scan.volume.hint is None
+    assert scan.volume.caution is None
     assert not any("Doe" in str(path) for path in temporary.rglob("*"))
     other = scan.other(1).volume
-    assert "FLAIR" in other.hint and other.items == scan.volume.items
+    assert "FLAIR" in other.caution.text and other.items == scan.volume.items
     assert not any("Doe" in str(path) for path in temporary.rglob("*"))
 
 

@@ -99,7 +99,7 @@ def test_zip_of_nifti_files_offers_each_the_best_first(tmp_path):
         members[f"case/case-{name}.nii"] = Nifti1Image(values, np.eye(4)).to_bytes()
     volume = read_volume(zipped(tmp_path / "case.zip", members))
     np.testing.assert_array_equal(volume.voxels, HEAD // 2)
-    assert volume.hint is None and len(volume.items) == 5
+    assert volume.caution is None and len(volume.items) == 5
     assert volume.items[-1].endswith("a segmentation")
 
 
@@ -110,7 +110,7 @@ def test_of_a_study_the_kind_that_the_models_know_is_opened_though_another_is_lo
     members = {f"{k}": scans.encoded(ds) for k, ds in enumerate(longest + shorter + known)}
     volume = read_volume(zipped(tmp_path / "study.zip", members))
     np.testing.assert_array_equal(volume.voxels, HEAD[:, :, :20] // 2)
-    assert volume.hint is None and [item[-9:] for item in volume.items] == ["20 slices", "12 slices", "40 slices"]
+    assert volume.caution is None and [item[-9:] for item in volume.items] == ["20 slices", "12 slices", "40 slices"]
 
 
 def test_of_a_study_a_series_that_can_be_decoded_is_opened(tmp_path):

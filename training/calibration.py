@@ -187,8 +187,8 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
 
 def _coverage(level: float, sets: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> Coverage:
     empty, own = ~sets.any(axis=1), (np.arange(len(labels)), labels)
-    # A set is never shown empty: the page would have nothing to say.
-    shown = sets | (empty[:, None] & (probabilities == probabilities.max(axis=1, keepdims=True)))
+    # As `Calibration.prediction_set`: the answer is always in its set.
+    shown = sets | (probabilities == probabilities.max(axis=1, keepdims=True))
     covered, size = shown[own], shown.sum(axis=1)
     return Coverage(
         level=level,

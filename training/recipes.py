@@ -187,9 +187,7 @@ _BOXES_TWICE = replace(
 
 # One growth that comes to the network's own input size while there is a learning rate left, and is long enough for a
 # network to which large images cost most.
-_BOXES_DEEP = replace(
-    _BOXES, phases=_everything(26, 1.5e-3), resolutions=((0, 96), (7, 128), (12, 160), (22, 224))
-)
+_BOXES_DEEP = replace(_BOXES, phases=_everything(26, 1.5e-3), resolutions=((0, 96), (7, 128), (12, 160), (22, 224)))
 
 # As `_BOXES` for the checkpoint itself, longer.
 _TWO_TEACHERS = replace(

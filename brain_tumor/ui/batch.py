@@ -70,7 +70,11 @@ new ResizeObserver(() => {
   away = !element.offsetParent;
 }).observe(element);
 """
-_TO_TOP = "() => window.scrollTo(0, 0)"
+# The verdict is what whoever opened a row wants to hear of; without it, the focus would be lost with the table.
+_TO_TOP = """() => {
+  window.scrollTo(0, 0);
+  setTimeout(() => document.querySelector("#verdict")?.focus({ preventScroll: true }), 100);
+}"""
 _TO_TABLE = """() => document.querySelector("#many-view").scrollIntoView()"""
 
 # Made in the browser: a file on the server would be deleted before a visitor who reads the table comes for it.

@@ -188,7 +188,7 @@ def open_upload(*paths: str) -> tuple[Examination, Scan | None]:
 def _open_example(latest: Latest, pressed: str, *settings: Any) -> tuple[Any, ...]:
     number = latest.next()
     example = next(e for e in list_examples() if e.title == html.picked(pressed))
-    examination = Examination(read_image(example.path), example.title)
+    examination = Examination(read_image(example.path), example.title, synthetic=True)
     return latest.unless_overtaken(number, (examination, show(examination, *settings), *viewer.shown(None)))
 
 

@@ -177,13 +177,13 @@ def sweep_scan(
     del place["slice"]
     return {
         "place": place,
-        "caution": scan.volume.hint,
+        "caution": scan.volume.caution and scan.volume.caution.text,
         "most_suspicious": [finding.index + 1 for finding in most_suspicious(findings)],
         "rows": [
             {
                 "slice": finding.index + 1,
                 "suspicion": round(finding.suspicion, 4),
-                "consensus": replace(finding.consensus, caution=scan.volume.hint).to_json(),
+                "consensus": finding.consensus.to_json(),
             }
             for finding in findings
         ],

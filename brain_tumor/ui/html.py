@@ -22,6 +22,7 @@ from brain_tumor.trust import REFUSED, UNCERTAIN, Consensus, either
 SHOWN_SIDE = 512
 HEAT_SIDE = 224
 THUMBNAIL_SIDE = 96
+GESTURES = "Turn the wheel for the next slice, drag to change the window"
 
 
 def notice() -> str:
@@ -88,7 +89,7 @@ def answer(examination: Examination, explanations: Sequence[Explanation]) -> str
 
 
 def _banner(name: str, found: Consensus) -> str:
-    probability = f" <span>{percent(found.probability)}</span>"
+    probability = f" <span>{percent(found.probability)}</span><small>{found.meaning}</small>"
     if found.verdict == REFUSED:
         kind, headline = "refused", "Not answered"
         detail = f"{found.why} What the networks below say about it means nothing."
@@ -101,7 +102,7 @@ def _banner(name: str, found: Consensus) -> str:
     lines = [f"<p>{escape(detail)}</p>"]
     if found.caution:
         lines.append(f'<p class="caution">{escape(found.caution)}</p>')
-    if found.verdict != REFUSED and len(found.prediction_set) > 1:
+    if found.verdict != REFUSED and found.unsaid:
         lines.append(f'<p class="set">Cannot be ruled out: <b>{either(found.prediction_set)}</b>.</p>')
     if found.seen_by:
         titles = " and ".join(get_spec(model).title for model in found.seen_by)
@@ -110,7 +111,7 @@ def _banner(name: str, found: Consensus) -> str:
             "the answer is memory, not evidence.</p>"
         )
     return (
-        f'<div class="banner {kind}" role="status" id="verdict" data-verdict="{found.verdict}">'
+        f'<div class="banner {kind}" role="status" id="verdict" tabindex="-1" data-verdict="{found.verdict}">'
         f"<div><h2>{headline}</h2>{''.join(lines)}</div>"
         f'<p class="name" title="{escape(name)}">{escape(name)}</p></div>'
     )
@@ -135,6 +136,7 @@ def _card(examination: Examination, explanation: Explanation, refused: bool) -> 
     bars = "".join(_bar(name, p, name == leading) for name, p in probabilities.items())
     answer = f"{predicted} <span>{percent(prediction.confidence)}</span>"
     under, label = caption(explanation)
+    gestures = f' title="{GESTURES}"' if examination.place and examination.place.slices > 1 else ""
     heat = ""
     if refused:
         answer = f"Means nothing: <del>{answer}</del>"
@@ -145,7 +147,7 @@ def _card(examination: Examination, explanation: Explanation, refused: bool) -> 
         f'<article class="card" data-model="{prediction.model}" data-predicted="{prediction.predicted_class}">'
         f'<h3><button type="button" data-card="{spec.name}" title="What is known of it">{spec.title}</button></h3>'
         f'<p class="predicted">{answer}</p>'
-        f'<figure><div class="view" role="img" aria-label="{label}">{heat}</div>{_BARE if heat else ""}'
+        f'<figure><div class="view" role="img" aria-label="{label}"{gestures}>{heat}</div>{_BARE if heat else ""}'
         f"<figcaption>{under}</figcaption></figure>"
         f'<ul class="bars" aria-label="Probabilities of {spec.title}">{bars}</ul>'
         f"{_belief(explanation, refused)}{_details(examination, prediction)}</article>"
@@ -176,7 +178,7 @@ def _belief(explanation: Explanation, refused: bool) -> str:
     if prediction.refusal_reason:
         lines.append(f'<p class="doubt">{escape(prediction.refusal_reason)}</p>')
     elif refused:
-        lines.append("<p>This model would have answered, another takes it for no brain MRI slice.</p>")
+        lines.append("<p>This model alone would have answered.</p>")
     elif prediction.support:
         right = f"<b>{prediction.support.of_hundred}</b> were right (n = {prediction.support.n})"
         lines.append(f"<p>Of 100 slices from unseen patients scored like this, {right}.</p>")

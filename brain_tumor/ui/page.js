@@ -82,6 +82,66 @@
     };
     choose(50);
   });
+  // The bars of a strip are one stop for Tab; arrows lead along it.
+  document.addEventListener("keydown", (event) => {
+    const bar = event.target.closest && event.target.closest(".strip button");
+    const step = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" }[event.key];
+    const next = bar && step && bar[step];
+    if (!next || next.tagName !== "BUTTON") return;
+    event.preventDefault();
+    bar.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+  // On a scan's pictures, as on a workstation: the wheel turns to the next slice, dragging changes the window.
+  const slider = (id) => {
+    const found = document.querySelector(`#${id} input[type=range]`);
+    return found && found.offsetParent ? found : null;
+  };
+  const move = (id, by) => {
+    const range = slider(id);
+    if (!range) return;
+    const to = Math.min(Math.max(Number(range.value) + by, Number(range.min)), Number(range.max));
+    if (to === Number(range.value)) return;
+    range.value = to;
+    range.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const picture = (event) => event.target.closest && event.target.closest("#answer .card .view");
+  let turned = 0;
+  document.addEventListener(
+    "wheel",
+    (event) => {
+      if (event.ctrlKey || !picture(event) || !slider("scan-position")) return;
+      event.preventDefault();
+      // A notch of a wheel is 100 px or three lines; touchpads send many small steps.
+      turned += event.deltaMode ? 34 * event.deltaY : event.deltaY;
+      const slices = Math.trunc(turned / 60);
+      turned -= 60 * slices;
+      if (slices) move("scan-position", Math.sign(slices));
+    },
+    { passive: false },
+  );
+  let held = null;
+  document.addEventListener("pointerdown", (event) => {
+    if (event.button || event.pointerType === "touch" || !picture(event) || !slider("scan-width")) return;
+    held = { x: event.clientX, y: event.clientY };
+    event.preventDefault();
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const width = slider("scan-width");
+    if (!width || !event.buttons) {
+      held = null;
+      return;
+    }
+    // Across: the width; down: the centre, hence darker. A hundred steps, the width that it opened with, are 200 px.
+    const across = Math.round((event.clientX - held.x) / 2);
+    const down = Math.round((event.clientY - held.y) / 2);
+    if (across) move("scan-width", across * Number(width.step));
+    if (down) move("scan-centre", down * Number(width.step));
+    held = { x: held.x + 2 * across, y: held.y + 2 * down };
+  });
+  document.addEventListener("pointerup", () => (held = null));
   document.addEventListener("dragover", (event) => event.preventDefault());
   // Before the drop zones, which take neither folders nor what is for the other tab.
   document.addEventListener(

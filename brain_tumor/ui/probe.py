@@ -248,7 +248,7 @@ def _take(show: Callable, latest: Latest, source: str, examination: Examination 
         # Whoever asks for the first tab's slice while there is none gets a synthetic one, and sees which.
         source = list_examples()[0].path.stem if source == OWN else source
         example = next((e for e in list_examples() if e.path.stem == source), list_examples()[0])
-        taken = Examination(read_image(example.path), example.title)
+        taken = Examination(read_image(example.path), example.title, synthetic=True)
     outputs = show(Session(taken, examination, taken, History(), number), *settings)
     return (*outputs, source, "", *[""] * len(DISTURBANCES))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from brain_tumor.batch import seconds_left
 from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.examination import Examination, Place
 from brain_tumor.images import ImageError
@@ -112,22 +114,26 @@ class Scan:
         """The slice, under a name that says nothing about the patient."""
         place = Place.of(self.volume, self.plane, self.index, self.window)
         image = self.volume.slice(self.plane, self.index, self.window)
-        return Examination(image, place.name, self.volume.hint, place)
+        return Examination(image, place.name, self.volume.caution, place)
 
 
 @dataclass(eq=False)
 class Run:
-    """A run along all slices: what it is about, and what it has found. `begun`: it is no longer waiting in line."""
+    """A run along all slices: what it is about, and what it has found in so many seconds.
+
+    `begun`: it is no longer waiting in line.
+    """
 
     scan: Scan
     models: list[str]
     findings: list[Finding] = field(default_factory=list)
     begun: bool = False
+    seconds: float = 0.0
 
     @property
     def strip(self) -> str:
         """The strip, as it is while the run goes on and when it is done."""
-        return strip(self.findings, self.scan.volume.count(self.scan.plane))
+        return strip(self.findings, self.scan.volume.count(self.scan.plane), seconds=self.seconds)
 
 
 class Sweeping:
@@ -208,7 +214,8 @@ def shown(scan: Scan | None) -> tuple[Any, ...]:
         ),
         gr.update(minimum=reach / 20, maximum=4 * reach, value=reach, step=reach / 100, visible=not volume.colour),
         # The caution is in the banner.
-        *_no_run(),
+        gr.update(value="", visible=False),
+        gr.update(value=RUN, visible=any(volume.count(plane) > 1 for plane in volume.planes)),
     )
 
 
@@ -332,12 +339,13 @@ def _run(latest: Latest, sweeping: Sweeping) -> Iterator[tuple[Any, Any]]:
         yield gr.skip(), gr.skip()
         return
     run.begun = True
-    scan = run.scan
+    scan, started = run.scan, time.monotonic()
     try:
         for finding in sweep(scan.volume, scan.plane, scan.window, run.models):
             if sweeping.run is not run or scan.number != latest.number:
                 return
             run.findings.append(finding)
+            run.seconds = time.monotonic() - started
             if len(run.findings) % 8 == 0:
                 yield gr.update(value=run.strip, visible=True), gr.skip()
         if sweeping.run is run:
@@ -363,20 +371,22 @@ def _position(scan: Scan) -> Any:
     return gr.update(minimum=1, maximum=max(2, count), value=scan.index + 1, visible=count > 1)
 
 
-def strip(findings: list[Finding], count: int, stopped: bool = False) -> str:
+def strip(findings: list[Finding], count: int, stopped: bool = False, seconds: float = 0.0) -> str:
     """A bar per slice, as high as a tumour is probable, and the most suspicious slices to press.
 
     Args:
         findings: so far.
         count: of the slices that there are.
         stopped: there will be no more findings.
+        seconds: that it took so far.
     """
     done = len(findings)
-    bars = "".join(_bar(finding) for finding in findings)
+    bars = "".join(_bar(finding, first=not number) for number, finding in enumerate(findings))
     waiting = f'<i style="flex:{count - done}"></i>' if done < count else ""
     words = _words(findings) if done == count or (stopped and done) else ""
     if done < count:
-        words = f"Stopped: {done} of {count} slices. {words}" if stopped else f"{done} of {count} slices …"
+        so_far = f"{done} of {count} slices"
+        words = f"Stopped: {so_far}. {words}" if stopped else f"{so_far}{_left(done, count, seconds)} …"
     return (
         f'<div class="strip" role="group" aria-label="Probability of a tumour along the scan">{bars}{waiting}</div>'
         f'<p class="suspicious">{words}</p>'
@@ -400,11 +410,16 @@ def _words(findings: list[Finding]) -> str:
     return f"{words} {refused} of {count} slices were not answered." if refused else words
 
 
-def _bar(finding: Finding) -> str:
+def _left(done: int, count: int, seconds: float) -> str:
+    left = seconds_left(done, count, seconds)
+    return f", about {max(1, round(left))} s left" if left else ""
+
+
+def _bar(finding: Finding, first: bool) -> str:
     text = f"Slice {finding.index + 1}: {_text(finding)}"
     return (
         f'<button type="button" data-pick="scan-position" data-value="{finding.index + 1}" title="{escape(text)}" '
-        f'aria-label="{escape(text)}" class="{finding.consensus.verdict}" tabindex="-1">'
+        f'aria-label="{escape(text)}" class="{finding.consensus.verdict}" tabindex="{0 if first else -1}">'
         f'<span style="height:{max(4, 100 * finding.suspicion):.0f}%"></span></button>'
     )
 

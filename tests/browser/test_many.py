@@ -81,6 +81,8 @@ def test_an_archive_becomes_a_table_whose_rows_open(many, archive, screenshots):
     expect(many.locator("#answer .banner .name")).to_have_text(name)
     # The same slice gets the same verdict in both tabs.
     expect(many.locator("#verdict")).to_have_attribute("data-verdict", verdict)
+    # Whoever opened it by keyboard is where the answer is.
+    expect(many.locator("#verdict")).to_be_focused()
     many.get_by_role("tab", name="Many slices").click()
     expect(many.locator("#many-table tr", has_text=name)).to_contain_text("opened")
     expect(rows).to_have_count(10)

@@ -86,6 +86,53 @@ def test_what_is_no_mri_is_said_above_the_answer(tab: Page, app_url, tmp_path):
     tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
     tab.set_input_files("#slice-upload input[type=file]", path)
     expect(tab.locator("#answer .banner .caution")).to_contain_text("This is a CT scan")
+    expect(tab.locator("#verdict")).to_have_attribute("data-verdict", "refused")
+    # There is nothing to page through.
+    expect(tab.locator("#scan-run")).to_be_hidden()
+    expect(tab.locator("#scan-where")).to_be_hidden()
+
+
+def test_a_scan_s_pictures_are_paged_and_windowed_as_on_a_workstation(tab: Page, app_url, scan):
+    tab.goto(app_url)
+    tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
+    tab.set_input_files("#slice-upload input[type=file]", scan)
+    name, width = tab.locator("#answer .banner .name"), tab.locator("#scan-width input[type=range]")
+    expect(name).to_have_text("axial slice 10 of 18")
+    place = tab.locator("#answer .card .view").first.bounding_box()
+    at = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    tab.mouse.move(*at)
+    tab.mouse.wheel(0, 100)
+    expect(name).to_have_text("axial slice 11 of 18")
+    tab.mouse.wheel(0, -100)
+    expect(name).to_have_text("axial slice 10 of 18")
+    assert tab.evaluate("window.scrollY") == 0
+
+    before, shown = float(width.input_value()), tab.locator("#answer section.answer")
+    picture = shown.get_attribute("style")
+    tab.mouse.down()
+    tab.mouse.move(at[0] + 60, at[1], steps=6)
+    tab.mouse.up()
+    assert float(width.input_value()) > before
+    expect(shown).not_to_have_attribute("style", picture)
+
+
+def test_the_strip_is_one_stop_by_keyboard_and_arrows_lead_along_it(tab: Page, app_url, scan):
+    tab.goto(app_url)
+    tab.locator("#slice-upload input[type=file]").wait_for(state="attached")
+    tab.set_input_files("#slice-upload input[type=file]", scan)
+    expect(tab.locator("#answer .banner .name")).to_have_text("axial slice 10 of 18")
+    tab.locator("#scan-run").click()
+    bars = tab.locator("#scan-strip .strip button")
+    expect(bars).to_have_count(18)
+    expect(tab.locator("#scan-strip .suspicious")).not_to_contain_text("of 18 slices")
+    tab.locator("#scan-run").focus()
+    tab.keyboard.press("Tab")
+    expect(bars.first).to_be_focused()
+    for _ in range(3):
+        tab.keyboard.press("ArrowRight")
+    expect(bars.nth(3)).to_be_focused()
+    tab.keyboard.press("Enter")
+    expect(tab.locator("#answer .banner .name")).to_have_text("axial slice 4 of 18")
 
 
 def drop(tab: Page, paths: list[Path], on: str) -> None:
