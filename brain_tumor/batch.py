@@ -148,7 +148,7 @@ def read_again(row: Row) -> Examination:
         member = members[row.place.member]
         examined = _read(member, member.head(_HEAD_BYTES), row.name)
     # The file's name, which may tell the sequence, has not been kept.
-    examined.caution = row.caution
+    examined.caution, examined.name = row.caution, row.name
     return examined
 
 
@@ -179,7 +179,8 @@ def _slices(paths: Sequence[Path], words: Sequence[str]) -> Iterator[_Slice]:
         try:
             if isinstance(member, ImageError):
                 raise member
-            yield _Slice(number, unique, kind is None, place, _read(member, head, unique), None)
+            examined = _read(member, head, unique)
+            yield _Slice(number, examined.name, kind is None, place, examined, None)
         except ImageError as error:
             yield _Slice(number, unique, kind is None, place, None, str(error))
 
@@ -235,8 +236,9 @@ def _single_slice(member: Member, head: bytes, name: str) -> Examination:
     slices = sum(candidate.slices for candidate in found)
     if slices > 1:
         raise ImageError(f"It holds {slices} slices: open it under One slice, where you can page through them.")
-    volume = found[0].load()
-    return Examination(volume.slice(volume.planes[0], 0), name, volume.caution)
+    volume, image = found[0].load(), found[0].image
+    called = f"{name}, image {image}" if image else name
+    return Examination(volume.slice(volume.planes[0], 0), called, volume.caution)
 
 
 def _printable(name: str) -> str:

@@ -413,7 +413,8 @@ def _candidate(frames: list[_Frame]) -> Candidate:
     slices = f"{len(frames)} slices" if len(frames) > 1 else "1 slice"
     text = ", ".join(filter(None, (first.scan.text, _plane(frames), slices)))
     caution = first.scan.caution(tilt if first.orientation else 0.0)
-    return Candidate(text, len(frames), first.scan.derived, caution, partial(_load, frames, caution))
+    image = first.instance or None if len(frames) == 1 else None
+    return Candidate(text, len(frames), first.scan.derived, caution, partial(_load, frames, caution), image)
 
 
 def _plane(frames: list[_Frame]) -> str:

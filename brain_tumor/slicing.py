@@ -176,6 +176,7 @@ class Candidate:
         derived: a segmentation or the like, not an image.
         caution: as `Volume.caution`.
         load: decodes; ImageError if that fails.
+        image: of one slice, its number in the series as the file has it; None where it has none.
     """
 
     text: str
@@ -183,6 +184,7 @@ class Candidate:
     derived: bool
     caution: Caution | None
     load: Callable[[], Volume]
+    image: int | None = None
 
 
 def canonical(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float], float, int]:

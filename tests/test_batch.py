@@ -52,7 +52,7 @@ def upload(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     members |= {"notes.txt": b"Patient notes", "cut.png": png(1)[:500]}
     zipped = archive(folder / "slices.zip", members)
     pixels = (np.asarray(mri_slice(3, 96).convert("L")).astype(np.uint16)) * 8
-    (folder / "slice without extension").write_bytes(encoded(dataset(pixels)))
+    (folder / "slice without extension").write_bytes(encoded(dataset(pixels, InstanceNumber=12)))
     frames = head((40, 40, 4)).transpose(2, 1, 0)
     (folder / "frames.dcm").write_bytes(encoded(dataset(frames)))
     return [
@@ -72,7 +72,7 @@ def test_every_file_is_a_row_in_the_order_of_the_upload(upload, rows):
     assert [row.number for row in rows] == list(range(1, batch.count(upload) + 1))
     names = [row.name for row in rows]
     archived = ["cut.png", *(f"{seed}.png" for seed in range(1, 19)), "2.png (2)", "File 21"]
-    assert names == [*archived, "DICOM 22", "DICOM 23", "File 24"]
+    assert names == [*archived, "DICOM 22, image 12", "DICOM 23", "File 24"]
     assert [row.named for row in rows] == [True] * 20 + [False] * 4
 
 
@@ -200,7 +200,8 @@ def test_an_upload_that_is_gone_is_a_sentence(tmp_path):
 def test_a_row_can_be_read_again(rows):
     row = next(row for row in rows if row.name == "2.png (2)")
     assert np.array_equal(batch.read_again(row).image, mri_slice(30, 96))
-    assert batch.read_again(next(row for row in rows if row.name == "DICOM 22")).image.size == (96, 96)
+    again = batch.read_again(next(row for row in rows if row.name == "DICOM 22, image 12"))
+    assert (again.name, again.image.size) == ("DICOM 22, image 12", (96, 96))
 
 
 def test_an_encrypted_or_exploding_archive_is_one_row(tmp_path, monkeypatch):

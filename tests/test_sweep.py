@@ -48,7 +48,8 @@ def tumours() -> Volume:
     masses = [(0.5 * np.cos(k), 0.5 * np.sin(k), 0.1 + 0.02 * (k % 5)) for k in range(12)]
     slices = [np.asarray(mri_slice(seed, 96, mass).convert("L")) for seed, mass in enumerate(masses)]
     voxels = np.stack([pixels[::-1, ::-1].T for pixels in slices], axis=2)
-    return Volume(voxels=voxels, spacing=(1.0, 1.0, 1.0), planes=("axial",), caution=Caution("Which sequence is not known."))
+    caution = Caution("Which sequence is not known.")
+    return Volume(voxels=voxels, spacing=(1.0, 1.0, 1.0), planes=("axial",), caution=caution)
 
 
 @pytest.mark.parametrize("least", [None, 1.1], ids=["as it is", "whatever overlaps is too little"])

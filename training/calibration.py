@@ -43,9 +43,9 @@ class Coverage:
         covered: share of the sets that hold the true class.
         size: mean number of classes in a set.
         classes: the same two for slices of each class, by class name.
-        empty: share of the sets that no class reached; the page shows the most probable class instead, which is counted
-            above.
-        covered_unfilled: share of the sets that hold the true class with these left empty, as the theory has it.
+        empty: share of the slices of which no class reaches its threshold; the most probable class is in the set all
+            the same, and counted above.
+        covered_unfilled: share of the sets that hold the true class by the thresholds alone, as the theory has it.
     """
 
     level: float

@@ -189,7 +189,7 @@ def calibration_table(found: Mapping[str, Believed]) -> str:
 def sets_table(found: Mapping[str, Believed]) -> str:
     """Markdown: measured coverage and mean size of the prediction sets, over all and within each class."""
     header = ["system", "nominal", "coverage", "mean size", *(f"{label.text}: coverage, size" for label in LABELS)]
-    header += ["empty", "coverage if left empty"]
+    header += ["no class reaches it", "coverage by thresholds alone"]
     rows = [
         [
             get_spec(one.system).title,

@@ -397,17 +397,26 @@ def _table(session: Session, rows: list[Row]) -> str:
         return '<p class="nothing">No slice so far is like that. Show everything, or look for another name.</p>'
     start = PAGE_ROWS * session.view.page
     page = rows[start : start + PAGE_ROWS]
-    lines = "".join(_row(row, row.number in session.batch.opened) for row in page)
+    # What holds for all that are shown is said once.
+    cautions = {row.consensus.caution for row in page if row.consensus}
+    shared = cautions.pop() if len(page) > 1 and len(cautions) == 1 else None
+    above = f'<p class="caution">{escape(shared)}</p>' if shared else ""
+    lines = "".join(_row(row, row.number in session.batch.opened, shared) for row in page)
     hint = "" if all(row.named for row in page) else f'<p class="unnamed">{_WHY_NUMBERS}</p>'
     return (
-        f'<table role="table"><caption>Rows {start + 1:,} to {start + len(page):,} of {len(rows):,}</caption>'
+        f'{above}<table role="table"><caption>Rows {start + 1:,} to {start + len(page):,} of {len(rows):,}</caption>'
         '<thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Slice</th>'
         '<th role="columnheader" scope="col">Answer</th><th role="columnheader" scope="col">Probability</th>'
         f'<th role="columnheader" scope="col">Why</th></tr></thead><tbody role="rowgroup">{lines}</tbody></table>{hint}'
     )
 
 
-def _row(row: Row, opened: bool) -> str:
+def _row(row: Row, opened: bool, said: str | None) -> str:
+    """A row of the table.
+
+    Args:
+        said: a caution that stands above the table already.
+    """
     name = escape(row.name)
     if row.problem:
         return (
@@ -422,7 +431,8 @@ def _row(row: Row, opened: bool) -> str:
     # What the networks score a picture that is no brain MRI slice means nothing.
     probability = "" if found.verdict == REFUSED else _probability(found.probability)
     seen = '<span class="seen">Was in the training data.</span>' if found.seen_by else ""
-    caution = f'<span class="caution">{escape(found.caution)}</span>' if found.caution else ""
+    told = not found.caution or found.caution == said
+    caution = "" if told else f'<span class="caution">{escape(found.caution)}</span>'
     mark = '<span class="opened">opened</span>' if opened else ""
     return (
         f'<tr role="row" class="{kind}" data-row="{row.number}" data-verdict="{found.verdict}">'
