@@ -244,6 +244,8 @@ def _verify(structure: Tensor, a: Tensor, b: Tensor, symmetry: Symmetry) -> Tens
     """Correlation of structure (N, S, S) of the pairs, float32 (len(a),), at the best shift of MAX_SHIFT or less."""
     scores = [torch.zeros(0)]
     for i, j in zip(a.split(PAIRS_AT_A_TIME), b.split(PAIRS_AT_A_TIME), strict=True):
+        if not len(i):
+            continue  # of no images, MKL makes no Fourier transform (torch 2.14)
         spectrum = torch.fft.rfft2(structure[i].float()) * torch.fft.rfft2(symmetry.apply(structure[j].float())).conj()
         shifts = torch.fft.irfft2(spectrum, s=structure.shape[1:]).roll((MAX_SHIFT, MAX_SHIFT), (1, 2))
         scores.append(shifts[:, : 2 * MAX_SHIFT + 1, : 2 * MAX_SHIFT + 1].amax((1, 2)))
