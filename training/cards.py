@@ -99,11 +99,13 @@ def write_all() -> list[Path]:
         DataError, CheckpointError: a source is damaged; the message names it.
     """
     found = patientwise.believed()
-    texts, drawings = _texts(found), _drawings(found)
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8", newline="\n")
+    drawings = _drawings(found)
     for path, drawing in drawings.items():
         figures.save(drawing.draw(), path, drawing.source)
+    # After these: a card shows the figures that there are.
+    texts = _texts(found)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8", newline="\n")
     return [*texts, *drawings]
 
 
