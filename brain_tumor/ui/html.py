@@ -178,7 +178,7 @@ def _belief(explanation: Explanation, refused: bool) -> str:
     if prediction.refusal_reason:
         lines.append(f'<p class="doubt">{escape(prediction.refusal_reason)}</p>')
     elif refused:
-        lines.append("<p>This model alone would have answered.</p>")
+        lines.append("<p>This model would have answered.</p>")
     elif prediction.support:
         right = f"<b>{prediction.support.of_hundred}</b> were right (n = {prediction.support.n})"
         lines.append(f"<p>Of 100 slices from unseen patients scored like this, {right}.</p>")
