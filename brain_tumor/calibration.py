@@ -42,6 +42,11 @@ class Bin:
         return rounded if self.right in (0, self.n) else min(max(rounded, 1), 99)
 
 
+def bin_of(bins: Sequence[Bin], confidence: float) -> Bin:
+    """That of ascending bins, from 0 on, which a confidence falls into."""
+    return next(b for b in reversed(bins) if confidence >= b.low)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What out-of-fold predictions say about a network's scores.
@@ -80,7 +85,7 @@ class Calibration:
 
     def bin_of(self, confidence: float) -> Bin:
         """Slices of unseen patients that were scored like this."""
-        return next(b for b in reversed(self.bins) if confidence >= b.low)
+        return bin_of(self.bins, confidence)
 
     def to_json(self) -> str:
         """The content of `calibration.json`."""

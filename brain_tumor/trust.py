@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from brain_tumor.acquisition import Caution
+from brain_tumor.calibration import Bin
 from brain_tumor.inference import Prediction, rounded
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
+from brain_tumor.pooling import Pools, geometric_mean, load_pools
 from brain_tumor.registry import get_spec
 
 UNCERTAIN = "uncertain"
@@ -50,11 +53,14 @@ class Consensus:
         verdict: a class, UNCERTAIN or REFUSED.
         why: one sentence.
         leading: the most probable class, whatever the verdict.
-        probabilities: class -> mean over the models that are calibrated; over all where none is.
+        probabilities: class -> what the models that are calibrated take for probable together (`brain_tumor.pooling`);
+            all models where none is.
         prediction_set: the classes that at least one model cannot rule out at 95 %, the most probable first.
         seen_by: the models that had this slice among their training images.
-        scored: how many models `probabilities` is the mean of.
+        scored: how many models `probabilities` is of.
         calibrated: these are calibrated.
+        support: how often they were right on slices of patients not seen that they scored like this together; None
+            where that has not been measured.
         caution: what makes all models less believable on this slice, sentences, or None: `Volume.caution`.
     """
 
@@ -67,6 +73,7 @@ class Consensus:
     seen_by: tuple[str, ...]
     scored: int
     calibrated: bool
+    support: Bin | None = None
     caution: str | None = None
 
     @property
@@ -76,7 +83,11 @@ class Consensus:
 
     @property
     def meaning(self) -> str:
-        """What `probability` is, in a few words."""
+        """What `probability` is worth, in a few words."""
+        if self.support:
+            together = "" if self.scored == 1 else " together"
+            right = f"{self.support.of_hundred} were right (n = {self.support.n:,})"
+            return f"of 100 slices of unseen patients scored like this{together}, {right}"
         if self.agreement.models == 1:
             return "calibrated score" if self.calibrated else "raw score, not calibrated"
         return f"mean of {self.scored} calibrated models" if self.calibrated else "mean of models, not calibrated"
@@ -102,6 +113,7 @@ class Consensus:
             "verdict": self.verdict,
             "why": self.why,
             "probabilities": rounded(self.probabilities),
+            "support": self.support and {"n": self.support.n, "right": self.support.right},
             "prediction_set": list(self.prediction_set),
             "seen_in_training": list(self.seen_by),
             "caution": self.caution,
@@ -120,25 +132,30 @@ def agreement(predictions: Sequence[Prediction]) -> Agreement:
 
 
 def consensus(
-    predictions: Sequence[Prediction], overlap: float | None = None, caution: Caution | None = None
+    predictions: Sequence[Prediction],
+    overlap: float | None = None,
+    caution: Caution | None = None,
+    pools: Pools | None = None,
 ) -> Consensus:
     """What several answers about one slice come to.
 
     Refused, if half of the models or more take the picture for no brain MRI slice, or if it was made in a way of which
     they know nothing. Uncertain, if fewer do, if a model rules the leading class out, if several classes remain for
     most of the models that can say so, if they look at different places, or if the class means little on images that
-    were made so. Otherwise the class with the largest mean probability. Models whose scores were never held against
-    patients not seen rule out what they do not predict, but do not say how sure the answer is where others can.
+    were made so. Otherwise the class that they take for the most probable together. Models whose scores were never
+    held against patients not seen rule out what they do not predict, but do not say how sure the answer is where others
+    can.
 
     Args:
         predictions: one per model, at least one.
         overlap: the smallest overlap of two heatmaps for the leading class (`explanation.overlap`), if it is known.
         caution: what is known of how the image was made, and speaks against the answers.
+        pools: what calibrated models are worth together; None means what lies beside the checkpoints.
     """
     votes = agreement(predictions)
     sure = [p for p in predictions if p.calibrated_probabilities] or predictions
-    means = {name: fmean(p.best_probabilities[name] for p in sure) for name in CLASS_NAMES}
-    ranked = sorted(CLASS_NAMES, key=lambda name: -means[name])
+    probabilities, support = _together(sure, load_pools() if pools is None else pools)
+    ranked = sorted(CLASS_NAMES, key=lambda name: -probabilities[name])
     sets = [p.prediction_set or (p.predicted_class,) for p in predictions]
     verdict, why = _verdict(predictions, votes, ranked[0], sets, overlap)
     if caution and caution.unknown:
@@ -149,14 +166,27 @@ def consensus(
         verdict=verdict,
         why=why,
         leading=ranked[0],
-        probabilities=means,
+        probabilities=probabilities,
         prediction_set=tuple(name for name in ranked if any(name in chosen for chosen in sets)),
         agreement=votes,
         seen_by=tuple(p.model for p in predictions if p.seen_in_training),
         scored=len(sure),
         calibrated=all(p.calibrated_probabilities for p in sure),
+        support=support,
         caution=caution and caution.text,
     )
+
+
+def _together(predictions: Sequence[Prediction], pools: Pools) -> tuple[dict[str, float], Bin | None]:
+    """Class -> probability, and how often that was right; the predictions are all calibrated, or none is."""
+    first = predictions[0]
+    if len(predictions) == 1:
+        return first.best_probabilities, first.support
+    each = np.array([[p.best_probabilities[name] for name in CLASS_NAMES] for p in predictions])
+    pool = pools.get(frozenset(p.model for p in predictions)) if first.calibrated_probabilities else None
+    found = pool.probabilities(each) if pool else geometric_mean(each)
+    support = pool.bin_of(float(found.max())) if pool else None
+    return dict(zip(CLASS_NAMES, found.tolist(), strict=True)), support
 
 
 def _verdict(

@@ -21,6 +21,7 @@ from test_checkpoints import half, install
 from brain_tumor.checkpoints import MODEL_FILE, hub_repo
 from brain_tumor.images import read_image
 from brain_tumor.inference import load_model
+from brain_tumor.pooling import POOLS_FILE
 from training.__main__ import main
 from training.publish import ROOT, SPACE_FILES, PublishError, space_upload
 
@@ -286,3 +287,4 @@ def test_a_space_has_what_its_table_of_models_and_its_readme_show(monkeypatch):
     assert len(shown) >= 4 and shown <= sent.keys()
     studied = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("weights/*/evaluation/study/*")}
     assert studied and studied <= sent.keys()
+    assert f"weights/{POOLS_FILE}" in sent

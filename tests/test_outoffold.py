@@ -17,6 +17,7 @@ from test_checkpoints import half, install
 
 from brain_tumor.labels import class_index
 from brain_tumor.registry import get_spec
+from training import pooling
 from training.data import FIGSHARE, Record
 from training.evaluation import Predictions, read_predictions
 from training.export import described
@@ -24,7 +25,6 @@ from training.outoffold import (
     CLUSTERS_FILE,
     NoFoldsError,
     distinct,
-    ensemble,
     measure_patientwise,
     patients,
     predict_folds,
@@ -76,7 +76,8 @@ def test_systems_together_are_better_than_either_where_their_errors_differ():
     one, other = overconfident(2000, seed=3), overconfident(2000, seed=3)
     noise = np.random.default_rng(1).standard_normal((2, 2000, 4)) * 4
     noisy = [Predictions(p.images, p.labels, p.folds, p.logits + n) for p, n in zip((one, other), noise, strict=True)]
-    accuracies = [(p.predicted == p.labels).mean() for p in (*noisy, ensemble(noisy))]
+    together = pooling.across_folds(dict(zip("ab", noisy, strict=True)))
+    accuracies = [(p.predicted == p.labels).mean() for p in (*noisy, together)]
     assert accuracies[2] > max(accuracies[:2])
 
 

@@ -55,3 +55,5 @@ def test_the_documents_say_which_systems_were_asked_about_patients_not_seen(foun
     assert "EfficientNet-B0 about folds 1 and 2 of the five" in note
     assert "**ResNet-50 was not measured on patients not seen**: its scores" in note
     assert "**" not in coverage_note(found, ["resnet18"])
+    same = found | {"resnet50": found["efficientnet_b0"]}
+    assert "EfficientNet-B0 and ResNet-50 about folds 1 and 2 of the five" in coverage_note(same, [*same])

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from brain_tumor.acquisition import Caution
+from brain_tumor.calibration import Bin
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES
+from brain_tumor.pooling import Pool
 from brain_tumor.trust import MIN_OVERLAP, REFUSED, UNCERTAIN, agreement, consensus
 
 
@@ -96,7 +98,6 @@ def answer(model: str, predicted: str, others: tuple[str, ...] = (), **fields) -
 def test_models_that_agree_name_the_class():
     found = consensus([answer("cnn_v4", "glioma"), answer("resnet18", "glioma")], overlap=0.5)
     assert (found.verdict, found.why) == ("glioma", "Both models agree.")
-    assert found.probability == pytest.approx(0.7)
     assert found.prediction_set == ("glioma",)
 
 
@@ -122,7 +123,7 @@ def test_a_model_that_is_not_calibrated_votes_but_does_not_say_how_sure_the_answ
     loud = {name: float(name == "glioma") for name in CLASS_NAMES}
     voter = replace(answers("glioma")[0], model="resnet50", probabilities=loud)
     both = [answer("cnn_v4", "glioma"), answer("resnet18", "glioma")]
-    assert consensus([*both, voter]).probability == pytest.approx(0.7)
+    assert consensus([*both, voter]).probabilities == consensus(both).probabilities
     assert consensus([voter]).probability == 1
     dissenter = replace(answers("meningioma")[0], model="resnet50")
     found = consensus([*both, dissenter])
@@ -164,10 +165,25 @@ def test_what_is_not_said_already_is_to_be_said():
 def test_the_probability_says_whose_it_is():
     plain = replace(answers("glioma")[0], model="resnet50")
     both = [answer("cnn_v4", "glioma"), answer("resnet18", "glioma")]
-    assert consensus(both).meaning == "mean of 2 calibrated models"
-    assert consensus([*both, plain]).meaning == "mean of 2 calibrated models"
+    assert consensus(both, pools={}).meaning == "mean of 2 calibrated models"
+    assert consensus([*both, plain], pools={}).meaning == "mean of 2 calibrated models"
     assert consensus(both[:1]).meaning == "calibrated score"
     assert "not calibrated" in consensus([plain]).meaning
+
+
+def test_models_that_agree_are_surer_together_than_each_and_say_how_often_that_was_right():
+    both = [answer("cnn_v4", "glioma"), answer("resnet18", "glioma")]
+    bins = (Bin(0, 0.8, 0.6, 50, 30), Bin(0.8, 1, 0.9, 1200, 1150))
+    pools = {frozenset({"cnn_v4", "resnet18"}): Pool(0.5, bins, 1250)}
+    found = consensus(both, pools=pools)
+    assert found.probability > 0.8 and sum(found.probabilities.values()) == pytest.approx(1)
+    assert found.meaning == "of 100 slices of unseen patients scored like this together, 96 were right (n = 1,200)"
+    assert found.to_json()["support"] == {"n": 1200, "right": 1150}
+    # What is known of two says nothing of three.
+    three = consensus([*both, answer("resnet50", "glioma")], pools=pools)
+    assert three.probability == pytest.approx(0.7) and three.support is None
+    # One that is not calibrated has no part in it.
+    assert consensus([*both, replace(answers("glioma")[0], model="resnet50")], pools=pools).support == bins[1]
 
 
 def test_images_of_a_kind_that_models_know_nothing_of_get_no_verdict():

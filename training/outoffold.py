@@ -12,7 +12,6 @@ import numpy as np
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.registry import get_spec
-from training.calibration import across_folds
 from training.data import FIGSHARE, DataError
 from training.estimates import estimate
 from training.evaluation import Interval, Predictions, evaluation_folder, read_predictions, write_predictions
@@ -159,18 +158,3 @@ def measure_patientwise(predictions: Predictions) -> PatientwiseMetrics:
 def right_among(predictions: Predictions, classes: tuple[int, ...]) -> np.ndarray:
     """Whether the largest logit of these classes alone is that of the true one, bool (N,)."""
     return np.array(classes)[predictions.logits[:, classes].argmax(axis=1)] == predictions.labels
-
-
-def ensemble(parts: list[Predictions]) -> Predictions:
-    """What several systems take for probable together, on the images that all of them predicted: the mean of their
-    probabilities, each calibrated on the other folds, as the page's consensus has it. As logits, natural logarithms.
-    """
-    common = set(parts[0].images).intersection(*(part.images for part in parts[1:]))
-    order = {image: i for i, image in enumerate(image for image in parts[0].images if image in common)}
-    mean = np.zeros((len(order), len(CLASS_NAMES)))
-    for part in parts:
-        for image, row in zip(part.images, across_folds(part).probabilities, strict=True):
-            if image in order:
-                mean[order[image]] += row / len(parts)
-    first = parts[0].only(common)
-    return Predictions(first.images, first.labels, first.folds, np.log(mean.clip(1e-12)))

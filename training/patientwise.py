@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 from brain_tumor.calibration import CALIBRATION_FILE
 from brain_tumor.checkpoints import weights_folder
 from brain_tumor.labels import CLASS_NAMES, LABELS
+from brain_tumor.pooling import POOLS_FILE, to_json
 from brain_tumor.registry import get_spec
 from brain_tumor.trust import MIN_OVERLAP
-from training import calibration, overlaps
+from training import calibration, overlaps, pooling
 from training.data import FIGSHARE
 from training.estimates import estimate
 from training.evaluation import (
@@ -31,7 +32,7 @@ from training.evaluation import (
     table,
     wilson,
 )
-from training.outoffold import PatientwiseMetrics, distinct, ensemble, measure_patientwise, patients
+from training.outoffold import PatientwiseMetrics, distinct, measure_patientwise, patients
 from training.overlaps import Overlaps
 from training.protocols import FOLDS, PATIENTWISE
 from training.selective import SHARES, Decided, Selective, decided, selective
@@ -98,9 +99,10 @@ def coverage_note(found: Mapping[str, Believed], offered: Sequence[str]) -> str:
     never = [name for name in offered if name not in found]
     were = {True: "were", False: "was"}
     clauses = [f"{listed(complete)} {were[len(complete) > 1]} asked about all five folds"] if complete else []
-    for name in partly:
-        first, *rest = map(str, found[name].metrics.folds)
-        clauses.append(f"{listed([name])} about fold{'s' if rest else ''} {' and '.join([first, *rest])} of the five")
+    for folds in dict.fromkeys(found[name].metrics.folds for name in partly):
+        first, *rest = map(str, folds)
+        alike = listed(name for name in partly if found[name].metrics.folds == folds)
+        clauses.append(f"{alike} about fold{'s' if rest else ''} {' and '.join([first, *rest])} of the five")
     sentences = [f"{', '.join(clauses)}."] if clauses else []
     if never:
         several = len(never) > 1
@@ -118,8 +120,9 @@ def coverage_note(found: Mapping[str, Believed], offered: Sequence[str]) -> str:
 
 
 def texts(found: Mapping[str, Believed]) -> dict[Path, str]:
-    """calibration.json, which the app reads, and patientwise.json, of every system."""
-    written = {}
+    """calibration.json and together.json, which the app reads, and patientwise.json of every system."""
+    pools = pooling.fit_all({name: one.predictions for name, one in found.items() if get_spec(name).offered})
+    written = {weights_folder() / POOLS_FILE: to_json(pools)} if pools else {}
     for system, one in found.items():
         written[weights_folder() / system / CALIBRATION_FILE] = calibration.fit(one.predictions).to_json()
         written[evaluation_folder(system) / f"{PATIENTWISE}.json"] = _json(one)
@@ -154,7 +157,8 @@ def accuracy_table(found: Mapping[str, Believed]) -> str:
 def _together_row(systems: Mapping[str, Believed], asked: Mapping[str, Believed]) -> list[str]:
     """What `systems` reach together on the slices that all of `asked` were asked about."""
     common = frozenset.intersection(*(frozenset(one.predictions.images) for one in asked.values()))
-    predictions = ensemble([one.predictions for one in systems.values()]).only(common)
+    together = pooling.across_folds({name: one.predictions for name, one in systems.items()})
+    predictions = together.only(common)
     return _accuracy_row(f"{listed(systems)} together", measure_patientwise(predictions))
 
 
@@ -183,6 +187,13 @@ def calibration_table(found: Mapping[str, Believed]) -> str:
         ]
         for one in found.values()
     ]
+    complete = asked_everything(found)
+    for systems in [complete, found] if len(complete) < len(found) else [complete]:
+        if len(systems) > 1:
+            together = pooling.across_folds({name: one.predictions for name, one in systems.items()})
+            measured = calibration.reliability(together.probabilities, together.labels)
+            error, brier, n = percent(measured.ece), f"{measured.brier:.3f}", f"{len(together.labels):,}"
+            rows.append([f"{listed(systems)} together", DASH, error, DASH, brier, n])
     return table(header, rows)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from brain_tumor.checkpoints import CheckpointError, find_checkpoint, hub_repo, load_network, weights_folder
+from brain_tumor.pooling import POOLS_FILE
 from brain_tumor.registry import MODELS, get_spec
 from training.evaluation import systems_with_weights
 
@@ -83,6 +84,8 @@ def space_upload(repo: str, root: Path = ROOT) -> Upload:
         raise CheckpointError(f"None of the systems that the page offers has a checkpoint in {weights_folder()}.")
     for system in offered:
         files |= {f"weights/{system}/{name}": path for name, path in _files(_verified(system)).items()}
+    together = weights_folder() / POOLS_FILE
+    files |= {f"weights/{POOLS_FILE}": together} if together.exists() else {}
     # What the tab "Models" says of the other systems, and the README's pictures.
     for path in weights_folder().glob("*/evaluation/study/*"):
         files.setdefault(f"weights/{path.relative_to(weights_folder()).as_posix()}", path)

@@ -15,7 +15,7 @@ from brain_tumor.calibration import Calibration
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.trust import consensus
-from training import calibration
+from training import calibration, pooling
 from training.estimates import estimate
 from training.evaluation import Interval, Predictions
 from training.outoffold import patients
@@ -88,14 +88,17 @@ def decided(
         overlaps: image -> the overlap of their heatmaps, where they agree.
     """
     overlaps = overlaps or {}
-    common = set.intersection(*(set(predictions.images) for predictions in systems.values()))
-    shared = {name: predictions.only(common) for name, predictions in systems.items()}
+    fitted = pooling.by_fold(systems)
+    shared = pooling.in_common(systems)
     first = next(iter(shared.values()))
-    answers = {name: dict(zip(p.images, out_of_fold(p), strict=True)) for name, p in shared.items()}
-    found = [
-        consensus([replace(answers[name][image], model=name) for name in shared], overlaps.get(image))
-        for image in first.images
-    ]
+    found = []
+    for i, (image, fold) in enumerate(zip(first.images, first.folds, strict=True)):
+        known = fitted[fold]
+        answers = [
+            replace(_prediction(p.logits[i], known.calibrations[name]), model=name) for name, p in shared.items()
+        ]
+        pools = {frozenset(systems): known.pool}
+        found.append(consensus(answers, overlaps.get(image), pools=pools))
     leading = [c.leading for c in found]
     right = np.array([CLASS_NAMES.index(name) for name in leading]) == first.labels
     sure = np.array([c.decided for c in found])

@@ -86,6 +86,7 @@ def build() -> First:
             report = reports.controls()
             gr.HTML(html.notice(), elem_id="notice")
         with gr.Column(elem_id="settings"):
+            gr.HTML(html.unfold(), elem_id="unfold")
             chosen = gr.CheckboxGroup(choices, value=offered_models(), label="Models", elem_id="models")
             target = gr.Radio(
                 [("as predicted", PREDICTED), *((label.text, label.name) for label in LABELS)],
@@ -94,7 +95,7 @@ def build() -> First:
                 elem_id="target",
             )
             method = gr.Dropdown(
-                [(method.title, method.name) for method in METHODS.values()],
+                [(html.choice(method), method.name) for method in METHODS.values()],
                 value=DEFAULT_METHOD,
                 label="Method",
                 elem_id="method",

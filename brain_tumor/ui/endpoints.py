@@ -118,8 +118,9 @@ def classify(
     Returns:
         image: name of the file, or which slice of a scan. place: of a slice of a scan plane, slice, slices (how many),
         series, all_series (how many), window (centre and width; null in colour); null for a picture. consensus: verdict
-        (a class, "uncertain", or "refused": no brain MRI slice), why (a sentence), probabilities (class -> mean over
-        the networks in [0, 1]), prediction_set, seen_in_training (networks that had this slice among their training
+        (a class, "uncertain", or "refused": no brain MRI slice), why (a sentence), probabilities (class -> that of the
+        networks together in [0, 1]), support (of n slices of unseen patients that they scored like this together, how
+        many were right, or null), prediction_set, seen_in_training (networks that had this slice among their training
         images), caution (why the scan is unlike what the networks know, or null). answers: a list, for each network
         model, predicted_class, probabilities (class -> softmax in [0, 1]), calibrated_probabilities and prediction_set
         (classes not ruled out at 95 %; both null without calibration), in_distribution (false: taken for no brain MRI

@@ -11,7 +11,7 @@ from PIL import Image
 
 from brain_tumor.examination import Examination, consensus_of
 from brain_tumor.examples import Example
-from brain_tumor.explanation import METHODS, Explanation, colored, shared
+from brain_tumor.explanation import DEFAULT_CAM, METHODS, Explanation, Method, colored, shared
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import DISPLAY_TEXT, SHORT_TEXT
 from brain_tumor.preprocessing import fit
@@ -56,6 +56,16 @@ def examples(shown: Sequence[Example]) -> str:
         for e in shown
     )
     return f'<section><h2>Or try a synthetic slice</h2><div class="thumbnails">{buttons}</div></section>'
+
+
+def unfold() -> str:
+    """What shows the settings where there is no room for them beside the answer; page.js acts on it."""
+    return '<button type="button" data-unfold aria-expanded="false">Models, class and method</button>'
+
+
+def choice(method: Method) -> str:
+    """A method as the list of methods calls it: the tumour's place explains no class."""
+    return method.title if method.cls else f"{method.title}; for a class {METHODS[DEFAULT_CAM].title}"
 
 
 def picked(field: str) -> str:

@@ -82,6 +82,11 @@
     };
     choose(50);
   });
+  // Where the page is narrow, the settings are folded away above the answer.
+  document.addEventListener("click", (event) => {
+    const pressed = event.target.closest && event.target.closest("[data-unfold]");
+    if (pressed) pressed.setAttribute("aria-expanded", pressed.getAttribute("aria-expanded") === "false");
+  });
   // The bars of a strip are one stop for Tab; arrows lead along it.
   document.addEventListener("keydown", (event) => {
     const bar = event.target.closest && event.target.closest(".strip button");

@@ -131,7 +131,7 @@ def build(first: First) -> None:
             answer = gr.HTML(_waiting(), elem_id="probe-answer")
         swept = gr.HTML(elem_id="probe-swept")
         with gr.Row(elem_id="probe-controls"):
-            controls = [_control(disturbance) for disturbance in sorted(DISTURBANCES.values(), key=is_switch)]
+            controls = [_control(disturbance) for disturbance in sorted(DISTURBANCES.values(), key=_place)]
 
     settings = list(first.settings)
     values = [component for control in controls for component in control.components]
@@ -194,6 +194,11 @@ def build(first: First) -> None:
 
 def _sources() -> list[tuple[str, str]]:
     return [("That of the first tab", OWN), *((e.title, e.path.stem) for e in list_examples())]
+
+
+def _place(disturbance: Disturbance) -> tuple[bool, bool]:
+    """Sorts what is tried first before what wants an explanation."""
+    return not is_switch(disturbance), disturbance.name in ("border", "skull", "writing")
 
 
 def _control(disturbance: Disturbance) -> Control:

@@ -18,6 +18,7 @@ from brain_tumor import list_models
 from brain_tumor.examples import list_examples
 from brain_tumor.explanation import DEFAULT_METHOD, METHODS
 from brain_tumor.labels import LABELS
+from brain_tumor.ui.html import choice
 
 OFFERED = [model.spec for model in list_models(available_only=True) if model.spec.offered]
 TABS = ("One slice", "Many slices", "Try to break it", "Models", "Learn")
@@ -198,7 +199,7 @@ def test_the_keyboard_is_enough_for_answer_settings_and_tabs(tab, app_url):
     reach(tab, tab.locator("#method input"))
     tab.keyboard.press("ArrowDown")
     tab.keyboard.press("Enter")
-    expect(tab.locator("#method input")).not_to_have_value(METHODS[DEFAULT_METHOD].title)
+    expect(tab.locator("#method input")).not_to_have_value(choice(METHODS[DEFAULT_METHOD]))
     chosen = tab.locator("#method input").input_value()
     expect(captions).to_have_text([re.compile(rf"^{re.escape(chosen)}(:| for)")] * len(OFFERED))
     for title in TABS[2], TABS[4]:

@@ -366,6 +366,25 @@ def test_nothing_is_wider_than_the_window(page, slices, screenshots, width):
     page.tab.screenshot(path=screenshots / f"width-{width}.png", full_page=True)
 
 
+def test_on_a_phone_the_settings_are_folded_away_above_the_answer(page, slices):
+    page.tab.set_viewport_size({"width": 390, "height": 844})
+    page.show(slices[0])
+    fold = page.tab.get_by_role("button", name="Models, class and method")
+    first = page.model(OFFERED[0].title)
+    expect(first).to_be_hidden()
+    fold.press("Enter")
+    expect(fold).to_have_attribute("aria-expanded", "true")
+    first.uncheck()
+    expect(page.cards).to_have_count(len(OFFERED) - 1)
+    assert fold.bounding_box()["y"] < first.bounding_box()["y"] < page.banner.bounding_box()["y"]
+    fold.press("Enter")
+    expect(first).to_be_hidden()
+    # Where there is room beside the answer, nothing is folded.
+    page.tab.set_viewport_size({"width": 1366, "height": 768})
+    expect(first).to_be_visible()
+    expect(fold).to_be_hidden()
+
+
 def test_offered_models_stand_side_by_side_on_a_laptop(page, slices):
     page.show(slices[0])
     boxes = [card.bounding_box() for card in page.cards.all()]
