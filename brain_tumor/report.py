@@ -209,12 +209,14 @@ def headline(consensus: Consensus) -> str:
 
 
 def consensus_sentences(consensus: Consensus) -> list[str]:
-    """What must be read with the headline, a sentence each: why, what cannot be ruled out, what was seen before."""
-    sentences = [consensus.why, *filter(None, [consensus.caution])]
-    if consensus.verdict == REFUSED:
-        sentences[0] += " What the networks say about it means nothing."
-    elif consensus.unsaid:
-        sentences.append(f"Cannot be ruled out: {either(consensus.prediction_set)}.")
+    """What must be read with the headline, a sentence each: why, how often that was right, what cannot be ruled out,
+    what was seen before."""
+    if consensus.refused:
+        sentences = [f"{consensus.why} What the networks say about it means nothing.", consensus.caution]
+    else:
+        remaining = f"Cannot be ruled out: {either(consensus.prediction_set)}." if consensus.unsaid else None
+        sentences = [consensus.why, consensus.worth, consensus.caution, remaining]
+    sentences = [*filter(None, sentences)]
     if consensus.seen_by:
         titles = " and ".join(get_spec(model).title for model in consensus.seen_by)
         sentences.append(f"This slice was in the training data of {titles}: the answer is memory, not evidence.")

@@ -83,14 +83,20 @@ class Consensus:
 
     @property
     def meaning(self) -> str:
-        """What `probability` is worth, in a few words."""
-        if self.support:
-            together = "" if self.scored == 1 else " together"
-            right = f"{self.support.of_hundred} were right (n = {self.support.n:,})"
-            return f"of 100 slices of unseen patients scored like this{together}, {right}"
+        """What `probability` is, in a few words."""
         if self.agreement.models == 1:
             return "calibrated score" if self.calibrated else "raw score, not calibrated"
+        if self.support and self.scored > 1:
+            return f"{self.scored} models together, calibrated"
         return f"mean of {self.scored} calibrated models" if self.calibrated else "mean of models, not calibrated"
+
+    @property
+    def worth(self) -> str | None:
+        """A sentence on how often `probability` was right; None where it is not known, or a single model's own."""
+        if self.support is None or self.scored == 1:
+            return None
+        right = f"{self.support.of_hundred} were right (n = {self.support.n:,})"
+        return f"Of 100 slices of unseen patients scored like this together, {right}."
 
     @property
     def unsaid(self) -> bool:

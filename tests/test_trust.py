@@ -177,11 +177,12 @@ def test_models_that_agree_are_surer_together_than_each_and_say_how_often_that_w
     pools = {frozenset({"cnn_v4", "resnet18"}): Pool(0.5, bins, 1250)}
     found = consensus(both, pools=pools)
     assert found.probability > 0.8 and sum(found.probabilities.values()) == pytest.approx(1)
-    assert found.meaning == "of 100 slices of unseen patients scored like this together, 96 were right (n = 1,200)"
+    assert found.meaning == "2 models together, calibrated"
+    assert found.worth == "Of 100 slices of unseen patients scored like this together, 96 were right (n = 1,200)."
     assert found.to_json()["support"] == {"n": 1200, "right": 1150}
     # What is known of two says nothing of three.
     three = consensus([*both, answer("resnet50", "glioma")], pools=pools)
-    assert three.probability == pytest.approx(0.7) and three.support is None
+    assert three.probability == pytest.approx(0.7) and three.support is None and three.worth is None
     # One that is not calibrated has no part in it.
     assert consensus([*both, replace(answers("glioma")[0], model="resnet50")], pools=pools).support == bins[1]
 

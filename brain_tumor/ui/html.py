@@ -99,7 +99,7 @@ def answer(examination: Examination, explanations: Sequence[Explanation]) -> str
 
 
 def _banner(name: str, found: Consensus) -> str:
-    probability = f" <span>{percent(found.probability)}</span><small>{found.meaning}</small>"
+    probability = f" <span>{percent(found.probability)}</span> <small>{found.meaning}</small>"
     if found.verdict == REFUSED:
         kind, headline = "refused", "Not answered"
         detail = f"{found.why} What the networks below say about it means nothing."
@@ -109,7 +109,8 @@ def _banner(name: str, found: Consensus) -> str:
     else:
         kind = "agree" if found.agreement.unanimous and found.agreement.models > 1 else "single"
         headline, detail = f"{DISPLAY_TEXT[found.verdict]}{probability}", found.why
-    lines = [f"<p>{escape(detail)}</p>"]
+    worth = f' <span class="worth">{found.worth}</span>' if found.worth and not found.refused else ""
+    lines = [f"<p>{escape(detail)}{worth}</p>"]
     if found.caution:
         lines.append(f'<p class="caution">{escape(found.caution)}</p>')
     if found.verdict != REFUSED and found.unsaid:
