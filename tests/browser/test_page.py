@@ -230,6 +230,16 @@ def test_a_slice_that_comes_while_a_setting_is_followed_is_the_one_that_is_shown
     expect(page.banner.locator(".name")).to_have_text(slices[1].name)
 
 
+def test_the_verdict_says_how_often_the_models_together_were_right(page):
+    page.tab.locator("#examples button").first.click()
+    worth = page.banner.locator(".worth")
+    expect(worth).to_have_text(re.compile(r"^Of 100 slices of unseen patients .* together, \d+ were right \(n = \d+\)"))
+    for spec in OFFERED[1:]:
+        page.model(spec.title).uncheck()
+    expect(page.cards).to_have_count(1)
+    expect(worth).to_have_count(0)
+
+
 def test_settings_hold_for_the_next_slice(page, slices):
     page.choose_target(DISPLAY_TEXT["pituitary"])
     page.show(slices[0])
