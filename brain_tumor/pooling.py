@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import softmax
 
 from brain_tumor.calibration import Bin, bin_of
-from brain_tumor.checkpoints import weights_folder
+from brain_tumor.checkpoints import CheckpointError, weights_folder
 
 POOLS_FILE = "together.json"
 SMALLEST = 1e-6
@@ -60,7 +60,7 @@ def load_pools() -> Pools:
     """Those beside the checkpoints; none where there is no such file.
 
     Raises:
-        ValueError: the file is not what `to_json` writes; the message names it.
+        CheckpointError: the file is not what `to_json` writes; the message names it.
     """
     path = weights_folder() / POOLS_FILE
     return _read(path, path.stat().st_mtime_ns) if path.exists() else {}
@@ -79,4 +79,5 @@ def _read(path: Path, _modified: int) -> Pools:
             for one in json.loads(path.read_text(encoding="utf-8"))
         }
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}). Restore it, or run `python -m training tables`.") from None
+        message = f"{path} is damaged ({error!r}). Restore it, or run `python -m training tables`."
+        raise CheckpointError(message) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.pooling import POOLS_FILE, geometric_mean, load_pools, to_json
 from training import calibration, pooling
 from training.evaluation import Predictions
@@ -67,7 +68,7 @@ def test_every_choice_of_models_is_kept_beside_the_checkpoints(systems, tmp_path
     assert load_pools() == {frozenset(names): pool for names, pool in pools}
     assert {len(names) for names in load_pools()} == {2, 3} and len(load_pools()) == 4
     (tmp_path / POOLS_FILE).write_text("[{}]")
-    with pytest.raises(ValueError, match="training tables"):
+    with pytest.raises(CheckpointError, match="training tables"):
         load_pools()
 
 

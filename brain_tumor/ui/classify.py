@@ -218,11 +218,10 @@ def show(examination: Examination | None, models: list[str], target: str, method
     if not models:
         return html.problem("No model is chosen. Tick at least one under Models.")
     try:
-        explanations = explained(examination, models, target, method)
+        return html.answer(examination, explained(examination, models, target, method))
     except CheckpointError as error:
         log.error("%s", error)
         return html.problem(str(error))
-    return html.answer(examination, explanations)
 
 
 def explained(examination: Examination, models: list[str], target: str, method: str) -> list[Explanation]:
