@@ -100,9 +100,10 @@ def coverage_note(found: Mapping[str, Believed], offered: Sequence[str]) -> str:
     were = {True: "were", False: "was"}
     clauses = [f"{listed(complete)} {were[len(complete) > 1]} asked about all five folds"] if complete else []
     for folds in dict.fromkeys(found[name].metrics.folds for name in partly):
-        first, *rest = map(str, folds)
+        *first, last = map(str, folds)
+        which = f"folds {', '.join(first)} and {last}" if first else f"fold {last}"
         alike = listed(name for name in partly if found[name].metrics.folds == folds)
-        clauses.append(f"{alike} about fold{'s' if rest else ''} {' and '.join([first, *rest])} of the five")
+        clauses.append(f"{alike} about {which} of the five")
     sentences = [f"{', '.join(clauses)}."] if clauses else []
     if never:
         several = len(never) > 1

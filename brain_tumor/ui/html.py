@@ -64,8 +64,8 @@ def unfold() -> str:
 
 
 def choice(method: Method) -> str:
-    """A method as the list of methods calls it: the tumour's place explains no class."""
-    return method.title if method.cls else f"{method.title}; for a class {METHODS[DEFAULT_CAM].title}"
+    """A method as the list of methods calls it: the tumour's place explains no class, and not all networks say it."""
+    return method.title if method.cls else f"{method.title} or {METHODS[DEFAULT_CAM].title}"
 
 
 def picked(field: str) -> str:
