@@ -88,6 +88,8 @@ class Consensus:
             return "calibrated score" if self.calibrated else "raw score, not calibrated"
         if self.support and self.scored > 1:
             return f"{self.scored} models together, calibrated"
+        if self.calibrated and self.scored == 1:
+            return "calibrated score of one model"
         return f"mean of {self.scored} calibrated models" if self.calibrated else "mean of models, not calibrated"
 
     @property

@@ -168,6 +168,7 @@ def test_the_probability_says_whose_it_is():
     assert consensus(both, pools={}).meaning == "mean of 2 calibrated models"
     assert consensus([*both, plain], pools={}).meaning == "mean of 2 calibrated models"
     assert consensus(both[:1]).meaning == "calibrated score"
+    assert consensus([both[0], plain]).meaning == "calibrated score of one model"
     assert "not calibrated" in consensus([plain]).meaning
 
 
