@@ -161,6 +161,12 @@ def test_colours_change_as_in_torchvision(change, factor):
     assert (changed - scene() / 255).abs().max() > 0.05
 
 
+def test_what_brightness_pushes_past_white_stays_lost():
+    expected = TF2.adjust_contrast(TF2.adjust_brightness(scene().float() / 255, 1.6), 0.5)
+    changed = augment(scene(), fixed(brightness=1.6, contrast=0.5), SIZE)
+    torch.testing.assert_close(changed, expected, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize("exponent", [0.7, 1.5])
 def test_gamma_is_an_exponent(exponent):
     expected = (scene().float() / 255) ** exponent

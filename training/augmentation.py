@@ -26,7 +26,9 @@ class Augmentation:
         scale: largest relative change of size, 0.15 means 0.85 to 1.15.
         crop_area: smallest area of a random crop, fraction; its aspect ratio is 3/4 to 4/3, less where the crop would
             not fit into the image. 1 means no crop.
-        brightness, contrast, saturation: largest relative change, as torchvision's ColorJitter.
+        brightness, contrast, saturation: largest relative change, as torchvision's ColorJitter: what is pushed past
+            white or black is cut off after each. In this order; ColorJitter draws one, which changes little but what
+            is cut off.
         gamma: the exponent lies in exp(-gamma) to exp(gamma).
         noise: largest standard deviation of added Gaussian noise, of a value range of 1.
     """
@@ -145,13 +147,12 @@ def _apply(pixels: Tensor, changes: Draw, size: int, noise: Tensor | None) -> Te
         grid = _grid(changes.theta.to(device, non_blocking=True), size)
         x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if (changes.brightness != 1).any():
-        x.mul_(changes.brightness.to(device, non_blocking=True))
+        x.mul_(changes.brightness.to(device, non_blocking=True)).clamp_(max=1)
     if (changes.contrast != 1).any():
         mean = _luminance(x).mean(dim=(2, 3), keepdim=True)
-        _blend_(x, mean, changes.contrast.to(device, non_blocking=True))
+        _blend_(x, mean, changes.contrast.to(device, non_blocking=True)).clamp_(0, 1)
     if x.shape[1] == 3 and (changes.saturation != 1).any():
-        _blend_(x, _luminance(x), changes.saturation.to(device, non_blocking=True))
-    x.clamp_(0, 1)
+        _blend_(x, _luminance(x), changes.saturation.to(device, non_blocking=True)).clamp_(0, 1)
     if (changes.gamma != 1).any():
         x.clamp_(min=1e-6).pow_(changes.gamma.to(device, non_blocking=True))
     if noise is not None:
@@ -184,5 +185,5 @@ def _luminance(x: Tensor) -> Tensor:
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def _blend_(x: Tensor, other: Tensor, weight: Tensor) -> None:
-    x.sub_(other).mul_(weight).add_(other)
+def _blend_(x: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    return x.sub_(other).mul_(weight).add_(other)
