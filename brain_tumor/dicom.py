@@ -452,8 +452,12 @@ def _load(frames: list[_Frame], caution: Caution | None) -> Volume:
 
 
 def _presets(frames: list[_Frame]) -> tuple[Window, ...]:
-    """Scanners give each slice a window of its own: their medians serve all."""
-    if frames[0].colour:
+    """Scanners give each slice a window of its own: their medians serve all.
+
+    Those of MR are left out. They show the brain brighter than the slices are that the models learned from, and models
+    take a brighter slice for one without a tumour (docs/trust.md).
+    """
+    if frames[0].colour or frames[0].scan.modality == "MR":
         return ()
     presets = []
     for windows in zip(*(frame.windows for frame in frames), strict=False):

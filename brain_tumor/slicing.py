@@ -22,8 +22,6 @@ LINEAR_EXACT, LINEAR, SIGMOID = "LINEAR_EXACT", "LINEAR", "SIGMOID"  # values of
 # Fewer slices than these give a strip between which all is interpolation, not a view from another side.
 _MIN_REFORMATTED = 16
 _MAX_SIDE = 4096  # of a slice whose pixels are made square, px
-_PERCENTILES = (0.5, 99.5)
-_SAMPLES = 2_000_000  # voxels that percentiles are taken from
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Volume:
         slope: value = slope * voxel + intercept.
         intercept: see `slope`.
         inverted: high values are to be shown dark.
-        presets: the file's own windows.
+        presets: the file's own windows; none of MR (`dicom`).
         caution: why the models may not know such images, or None.
         items: what else the upload holds (series of a study, volumes of a 4-D file), each in a few words.
         item: which of `items` this is.
@@ -128,8 +126,9 @@ class Volume:
 
     @cached_property
     def default_window(self) -> Window:
-        """The file's first window; without one, the 0.5th to 99.5th percentile of what is not background."""
-        return self.presets[0] if self.presets else self._robust_window()
+        """The file's first window; without one, as the slices were made that the models learned from: from the darkest
+        to the brightest value of a slice, in the median of those in the middle half of the stack."""
+        return self.presets[0] if self.presets else self._learned_window()
 
     def _axis(self, plane: str) -> int:
         if plane not in self.planes:
@@ -142,25 +141,17 @@ class Volume:
             shown = 1.0 - shown
         return np.rint(np.nan_to_num(shown) * 255.0).astype(np.uint8)
 
-    def _robust_window(self) -> Window:
+    def _learned_window(self) -> Window:
         if self.colour:
             return Window(127.5, 255.0)
-        step = max(1, round((self.voxels.size / _SAMPLES) ** (1 / 3)))
-        sample = self.voxels[tuple(slice(None, None, step if n > 4 * step else 1) for n in self.voxels.shape)]
-        sample = sample[np.isfinite(sample)].astype(np.float64)
-        # Scanners and skull stripping fill what lies outside with one value; real air is noise and stays.
-        corners, counts = np.unique(self.voxels[np.ix_(*[[0, -1]] * 3)], return_counts=True)
-        background = corners[counts.argmax()]
-        padded = counts.max() > counts.sum() / 2 and (sample != background).any()
-        if padded:
-            sample = sample[sample != background]
-        if not sample.size:
+        stack = np.moveaxis(self.voxels, self._axis(self.planes[0]), 0)
+        quarter = len(stack) // 4
+        finite = (pixels[np.isfinite(pixels)] for pixels in stack[quarter : len(stack) - quarter])
+        ranges = [(pixels.min(), pixels.max()) for pixels in finite if pixels.size]
+        if not ranges:
             return Window(0.5, 1.0)
-        low, high = np.percentile(sample, _PERCENTILES)
-        if low == high:
-            low, high = sample.min(), sample.max()
-        if padded and low == sample.min() > background:  # much of the object has one value: not black like the rest
-            low = float(background)
+        # The median, or one voxel that is too bright would darken all slices.
+        low, high = np.median(np.array(ranges, dtype=np.float64), axis=0)
         low, high = sorted((self.slope * low + self.intercept, self.slope * high + self.intercept))
         width = float(high - low) or 1.0
         return Window(float(low) + width / 2, width)

@@ -12,7 +12,7 @@ from pathlib import Path
 from brain_tumor.checkpoints import CheckpointError, weights_folder
 from brain_tumor.images import ImageError
 from brain_tumor.registry import MODELS, UnknownModelError, get_spec
-from training import audit, gallery, localisation, overlaps, refusal, robustness, seen, teachers
+from training import audit, elsewhere, gallery, localisation, overlaps, refusal, robustness, seen, teachers
 from training.cards import write_all
 from training.data import DATA_SETS, DataError, data_root
 from training.download import fetch, overview
@@ -108,6 +108,9 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
     command.add_argument("--runs", type=Path, default=Path("runs"), help="where the folds are (default: runs)")
     command.set_defaults(run=_trust)
+    command = commands.add_parser("elsewhere", help="fetch scans that other software brings along, and ask about them")
+    command.add_argument("--data", help="folder of the data sets (default: BRAIN_TUMOR_DATA)")
+    command.set_defaults(run=_elsewhere)
     command = commands.add_parser("gallery", help="draw right and wrong answers from your own copy of the data")
     command.add_argument("systems", nargs="+", choices=choices, metavar="SYSTEM", help=", ".join(choices))
     command.add_argument("--protocol", choices=PROTOCOLS, default="published")
@@ -230,6 +233,13 @@ def _trust(arguments: argparse.Namespace) -> int:
                 print(f"{system}, {part} is left out. {error}", file=sys.stderr, flush=True)
     for part in (part for part in TOGETHER if part in parts):
         print(TOGETHER[part](systems, root, arguments.runs), flush=True)
+    write_all()
+    return 0
+
+
+def _elsewhere(arguments: argparse.Namespace) -> int:
+    offered = [system for system in systems_with_weights() if get_spec(system).offered]
+    print(elsewhere.measure(data_root(arguments.data), offered))
     write_all()
     return 0
 

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.labels import LABELS
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
-from training import figures, guards, localisation, localisation_tables, patientwise, robustness, teachers
+from training import elsewhere, figures, guards, localisation, localisation_tables, patientwise, robustness, teachers
 from training.augmentation import Augmentation
 from training.data import DATA_SETS, FIGSHARE, DataError, DataSet
 from training.engine import Epoch
@@ -566,6 +566,7 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "passed": lambda: guards.passed_table(systems_with_weights()),
         "scores": lambda: guards.scores_table(systems_with_weights()),
         "seen": lambda: guards.seen_table(systems_with_weights()),
+        "elsewhere": elsewhere.outcomes_table,
         "explanations": lambda: _compared(localisation.JSON_FILE, localisation.read, localisation_tables.compare),
         "robustness": lambda: _compared(robustness.FILE, robustness.read, robustness.compare),
     }

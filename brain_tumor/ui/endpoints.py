@@ -52,8 +52,8 @@ image: a picture of one slice (PNG, JPEG, ...), or a scan (DICOM, zip of a serie
     series: of a scan, which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
     plane: of a scan: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
     slice: of a scan, which slice of that plane, from 1; by default the middle one.
-    window_centre: of a scan, the value shown mid-grey, in the file's units; by default that of the file.
-    window_width: of a scan, the span of values from black to white, above 0; by default that of the file."""
+    window_centre: of a scan, the value shown mid-grey, in the file's units; by default that in which it opens.
+    window_width: of a scan, the span of values from black to white, above 0; by default that in which it opens."""
 
 
 def _of_a_slice(function: Callable) -> Callable:
@@ -157,8 +157,8 @@ def sweep_scan(
         models: names of the networks to ask; by default all that are offered.
         series: which series (or volume of a 4-D file), from 1, as the page lists them; by default the first.
         plane: axial, coronal, sagittal, or original (as stored); by default the plane that was scanned.
-        window_centre: the value shown mid-grey, in the file's units; by default that of the file.
-        window_width: the span of values from black to white, above 0; by default that of the file.
+        window_centre: the value shown mid-grey, in the file's units; by default that in which it opens.
+        window_width: the span of values from black to white, above 0; by default that in which it opens.
 
     Returns:
         place: as of classify, without slice. caution: why the scan is unlike what the networks know, or null.
@@ -421,7 +421,7 @@ def _scan(
 
 
 def _window(scan: Scan, centre: float | None, width: float | None) -> Window | None:
-    """None means the file's own; of which stays what was not asked for otherwise."""
+    """None means the one in which the scan opens; of which stays what was not asked for otherwise."""
     if centre is None and width is None:
         return None
     if scan.volume.colour:
