@@ -47,6 +47,8 @@ class Prediction:
         prediction_set: the classes that cannot be ruled out at 95 %, the most probable first; None likewise.
         support: how often answers of this confidence were right on patients that were not trained on; None likewise.
         refusal_reason: why this is taken to be no brain MRI slice, a sentence; None where nothing speaks against it.
+        strangeness: how little it looks like a slice to the model's gate: above 0 it refuses. None where there is no
+            gate, or where the picture is refused whatever it looks like to it.
         seen_in_training: the slice, perhaps turned, mirrored or compressed anew, is among the training images.
     """
 
@@ -59,6 +61,7 @@ class Prediction:
     prediction_set: tuple[str, ...] | None = None
     support: Bin | None = None
     refusal_reason: str | None = None
+    strangeness: float | None = None
     seen_in_training: bool = False
 
     @property
@@ -168,13 +171,15 @@ class Classifier:
         return _answer(self.trunk, self.tail, self.locator, batch)
 
     def _prediction(self, image: Image.Image, logits: Tensor, features: Tensor, milliseconds: float) -> Prediction:
+        reason, strangeness = self.gate.judge(image, features) if self.gate else (plain_reason(image), None)
         prediction = Prediction(
             model=self.spec.name,
             predicted_class=CLASS_NAMES[int(logits.argmax())],
             probabilities=dict(zip(CLASS_NAMES, logits.softmax(dim=0).tolist(), strict=True)),
             logits=tuple(logits.tolist()),
             milliseconds=milliseconds,
-            refusal_reason=self.gate.reason(image, features) if self.gate else plain_reason(image),
+            refusal_reason=reason,
+            strangeness=strangeness,
             seen_in_training=self.index.contains(image) if self.index else False,
         )
         if not self.calibration:

@@ -51,6 +51,11 @@ LEAST_CONNECTED = 0.6
 # this share of the narrower one: less than a neck below a head.
 LEAST_WIDTH, WIDEST_JOINT = 0.3, 0.35
 
+STRANGE = (
+    "This picture does not look like the brain MRI slices that the model learned from: perhaps it is another picture, "
+    "another part of the body, or a slice of an unusual kind."
+)
+
 GRID, FINE_GRID, ORIENTATIONS, BANDS = 4, 8, 6, 10
 LARGEST_DEVIATION = 6.0
 
@@ -254,20 +259,17 @@ class Gate:
         described = torch.from_numpy(describe(image))[None]
         return self.scores(pool(features.float().cpu()), described).item()
 
-    def reason(self, image: Image.Image, features: Tensor) -> str | None:
-        """Why the picture is taken to be no brain MRI slice, a sentence; None where nothing speaks against it.
+    def judge(self, image: Image.Image, features: Tensor) -> tuple[str | None, float | None]:
+        """Why the picture is taken to be no brain MRI slice, a sentence; None where nothing speaks against it. And by
+        how much its score is above the threshold; None where the picture is refused whatever its score.
 
         Args:
             image, features: as of `score`.
         """
         if reason := plain_reason(image):
-            return reason
-        if self.score(image, features) > self.threshold:
-            return (
-                "This picture does not look like the brain MRI slices that the model learned from: perhaps it is "
-                "another picture, another part of the body, or a slice of an unusual kind."
-            )
-        return None
+            return reason, None
+        strangeness = self.score(image, features) - self.threshold
+        return STRANGE if strangeness > 0 else None, strangeness
 
 
 def load_gate(folder: Path) -> Gate | None:

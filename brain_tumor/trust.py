@@ -147,8 +147,8 @@ def consensus(
 ) -> Consensus:
     """What several answers about one slice come to.
 
-    Refused, if half of the models or more take the picture for no brain MRI slice, or if it was made in a way of which
-    they know nothing. Uncertain, if fewer do, if a model rules the leading class out, if several classes remain for
+    Refused, if the models together take the picture for no brain MRI slice, or if it was made in a way of which they
+    know nothing. Uncertain, if only some do, if a model rules the leading class out, if several classes remain for
     most of the models that can say so, if they look at different places, or if the class means little on images that
     were made so. Otherwise the class that they take for the most probable together. Models whose scores were never
     held against patients not seen rule out what they do not predict, but do not say how sure the answer is where others
@@ -205,7 +205,7 @@ def _verdict(
     overlap: float | None,
 ) -> tuple[str, str]:
     refusals = [p.refusal_reason for p in predictions if p.refusal_reason]
-    if 2 * len(refusals) >= len(predictions):
+    if _refused(predictions):
         return REFUSED, Counter(refusals).most_common(1)[0][0]
     if refusals:
         doubting = _list(get_spec(p.model).title for p in predictions if p.refusal_reason)
@@ -233,6 +233,14 @@ def _verdict(
     dissent = [p for p in predictions if p.predicted_class != leading]
     agreeing = votes.models - len(dissent)
     return leading, f"{agreeing} of {votes.models} models; {_list(_answer(p) for p in dissent)}, unsurely."
+
+
+def _refused(predictions: Sequence[Prediction]) -> bool:
+    """By the mean over the models of how little it looks like a slice; where not all can say that, by their votes."""
+    strangeness = [p.strangeness for p in predictions if p.strangeness is not None]
+    if len(strangeness) == len(predictions):
+        return sum(strangeness) > 0
+    return 2 * sum(p.refusal_reason is not None for p in predictions) >= len(predictions)
 
 
 def _everyone(votes: Agreement) -> str:

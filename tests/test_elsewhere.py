@@ -116,4 +116,4 @@ def test_what_becomes_of_the_slices_is_counted_and_tabulated(known, tmp_path, mo
         assert set(one.refused) == set(one.suspects) == {"resnet18"} and set(one.located) == set(
             one.refused if one.tumour else ()
         )
-    assert "a head with a ball (ball), with tumour" in elsewhere.outcomes_table()
+    assert "| a head with a ball (ball) | with tumour |" in " ".join(elsewhere.outcomes_table().split())

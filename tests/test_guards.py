@@ -44,7 +44,8 @@ def refusals(refused: int, pictures: int) -> dict[str, object]:
     return {
         "in_use": {
             "slices": {"kaggle": rate(200, refused=refused)},
-            "refused": {"kaggle": list(range(10 * refused, 11 * refused))},
+            # One system refuses two slices, but hardly, the other four others.
+            "strangeness": {"kaggle": [refused - 1.5 if refused <= i < 2 * refused else -1.0 for i in range(200)]},
             "slices_as_brought": {"rotated": rate(25, refused=1)},
             "bundled": rate(pictures, refused=pictures, plain=pictures - 2),
         },
@@ -52,7 +53,9 @@ def refusals(refused: int, pictures: int) -> dict[str, object]:
         "fitted_to_kinds_of_role_fit": {
             "kinds": {"test": kinds},
             "slices": {"kaggle": rate(200, refused=1)},
-            "passed": [25, 26, 27, 28, 29] if refused == 2 else [26, 27, 28, 29, 30],
+            # Cats are refused for a plain reason; of the fractals, the first to the fifth pass one system, the second
+            # to the sixth the other, which is surer of the rest.
+            "strangeness": [None] * 25 + ([-1.0] * 5 + [1.0] * 20 if refused == 2 else [3.0] + [-1.0] * 5 + [3.0] * 19),
         },
     }
 
@@ -86,10 +89,12 @@ def test_systems_stand_beside_each_other_also_where_they_saw_other_pictures(writ
     assert "1.00 %" in slices and "2.00 %" in slices
     assert sum("logos, plots" in line for line in lines) == 2
     assert "rotated" not in "".join(lines) and "rotated" in refusal_card("cnn_v4")
-    # Of the fractals 26 to 29 pass both.
-    assert "At least one of the 2 systems" in lines[-1] and "92.00 %" in lines[-1]
-    # None of the slices that one refuses is refused by the other.
-    assert re.search(r"Of slices, at least one refuses 3\.00 % \(.*\), n = 200, of kaggle\.$", lines[-1])
+    # Of the fractals, the second to the fifth pass both; of the first one is surer than the other, of the sixth not.
+    together, at_least_one = lines[-1].split("at least one of them refuses")
+    assert "**Together** the 2 systems" in together and "90.00 % (" in together
+    assert re.search(r"of slices 2\.00 % \(.*\), n = 200, of kaggle\.", together)
+    assert "92.00 % (" in at_least_one
+    assert re.search(r"of slices 3\.00 % \(.*\), n = 200, of kaggle\.$", at_least_one)
     assert refusal_card("resnet50") == ""
 
 

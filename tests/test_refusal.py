@@ -178,20 +178,21 @@ def test_a_fitted_gate_lets_slices_pass_and_refuses_what_plain_checks_let_pass(f
     gate = load_gate(fitted)
     slices = [mri_slice(5000 + i, 128) for i in range(8)]
     readings = classifier.read(slices)
-    reasons = [gate.reason(image, reading.features) for image, reading in zip(slices, readings, strict=True)]
+    reasons = [gate.judge(image, reading.features)[0] for image, reading in zip(slices, readings, strict=True)]
     assert reasons.count(None) >= 7
     y, x = np.mgrid[-1:1:200j, -1:1:200j]
     radius = np.hypot(x, y)
     rings = Image.fromarray((np.where(radius < 0.8, 0.5 + 0.5 * np.sin(40 * radius), 0) * 255).astype(np.uint8))
     assert plain_reason(rings) is None
-    reason = gate.reason(rings, classifier.read([rings])[0].features)
+    reason, strangeness = gate.judge(rings, classifier.read([rings])[0].features)
     assert reason.startswith("This picture does not look like") and reason.endswith(".")
+    assert strangeness > 0
 
 
 def test_a_plain_reason_goes_first(fitted, classifier):
     picture = ImageOps.invert(mri_slice())
     features = classifier.read([picture])[0].features
-    assert load_gate(fitted).reason(picture, features) == plain_reason(picture)
+    assert load_gate(fitted).judge(picture, features) == (plain_reason(picture), None)
 
 
 def test_what_was_measured_is_counted(fitted):
@@ -199,7 +200,8 @@ def test_what_was_measured_is_counted(fitted):
     slices = found["in_use"]["slices"]["kaggle"]
     assert slices["n"] == 16 and 0 <= slices["plain"] <= slices["refused"] <= 16
     assert slices["interval"][0] <= slices["fraction"] <= slices["interval"][1]
-    assert len(found["in_use"]["refused"]["kaggle"]) == slices["refused"]
+    strange = [one is None or one > 0 for one in found["in_use"]["strangeness"]["kaggle"]]
+    assert len(strange) == 16 and sum(strange) == slices["refused"]
     for role, kinds in found["fitted_to_kinds_of_role_fit"]["kinds"].items():
         total = found["fitted_to_kinds_of_role_fit"]["negatives"][role]
         assert sum(share["refused"] for share in kinds.values()) == total["refused"]
@@ -258,5 +260,5 @@ def test_committed_gates_let_real_slices_pass(system):
     root = data_root(None)
     images = [read_image(root / KAGGLE.folder / record.image) for record in published(root).test[::40]]
     gate, readings = load_gate(FOLDER / system), load_model(system).read(images)
-    refused = [gate.reason(image, reading.features) for image, reading in zip(images, readings, strict=True)]
+    refused = [gate.judge(image, reading.features)[0] for image, reading in zip(images, readings, strict=True)]
     assert sum(reason is not None for reason in refused) <= 2

@@ -226,6 +226,13 @@ def test_one_model_of_several_that_refuses_makes_the_answer_uncertain():
     assert found.why == "CNN v4 (optimized) would not answer: It is a cat."
 
 
+@pytest.mark.parametrize("strangeness, verdict", [(3.0, REFUSED), (0.5, UNCERTAIN)])
+def test_of_gates_that_disagree_the_surer_one_counts_for_more(strangeness, verdict):
+    strange = answer("cnn_v4", "glioma", refusal_reason="It is a cat.", strangeness=strangeness)
+    found = consensus([strange, *(answer(name, "glioma", strangeness=-0.9) for name in ("resnet18", "resnet50"))])
+    assert found.verdict == verdict and "It is a cat." in found.why
+
+
 def test_memory_is_said_to_be_memory():
     found = consensus([answer("cnn_v4", "glioma", seen_in_training=True), answer("resnet18", "glioma")])
     assert found.seen_by == ("cnn_v4",)

@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from brain_tumor.checkpoints import weights_folder
 from brain_tumor.examination import Examination, consensus_of_readings
@@ -30,17 +31,20 @@ from brain_tumor.trust import REFUSED, UNCERTAIN
 from brain_tumor.volumes import read_volume
 from training.data import DataError
 from training.download import download
-from training.evaluation import table
+from training.evaluation import DASH, table
 
 FOLDER = "elsewhere"
 FILE = Path("docs", "elsewhere.json")
 PLANE = "axial"
 # Of each scan, at most so many slices, evenly spaced where the brain is.
 SLICES, FROM, TO = 16, 0.25, 0.75
+# A scan of fewer slices is looked at in the plane that was scanned only.
+THIN = 40
 # Viewers open a scan brighter: what lies beyond these percentiles of what is not background is black or white.
 BRIGHT = "brighter"
 BRIGHT_PERCENTILES = (0.5, 99.5)
 AS_OPENED = "as opened"
+NO_TUMOUR = DISPLAY_TEXT["notumor"].lower()
 
 
 @dataclass(frozen=True)
@@ -263,14 +267,12 @@ def measure(root: Path, systems: Sequence[str]) -> Path:
 def _outcomes(scan: Scan, folder: Path, classifiers: Sequence[Classifier]) -> Iterator[Outcome]:
     volume = read_volume(_path(folder, scan))
     tumour = read_volume(_path(folder, scan, "-tumour")) if scan.tumour else None
-    count = volume.count(PLANE)
-    indices = np.unique(np.linspace(FROM * count, TO * count - 1, SLICES).round().astype(int)).tolist()
-    boxes = {index: _box(tumour, index) for index in indices}
+    boxes = {index: _box(tumour, index) for index in _spaced(volume.count(PLANE), SLICES)}
     for shown, window in ((AS_OPENED, None), (BRIGHT, _bright(volume))):
         for truth in (True, False):
-            chosen = [index for index in indices if (boxes[index] is not None) == truth]
+            chosen = {index: box for index, box in boxes.items() if (box is not None) == truth}
             if chosen:
-                yield _outcome(scan, shown, volume, window, {index: boxes[index] for index in chosen}, classifiers)
+                yield _outcome(scan, shown, volume, window, chosen, classifiers)
 
 
 def _outcome(
@@ -311,6 +313,24 @@ def _box(tumour: Volume | None, index: int) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
+def pictures(root: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Slices of the scans that are in `root`, in all planes, as opened and brighter, as pairs (scan, picture)."""
+    for scan in SCANS:
+        path = _path(root / FOLDER, scan)
+        if not path.exists():
+            continue
+        volume = read_volume(path)
+        scanned = volume.planes[0]
+        for plane in volume.planes if volume.count(scanned) >= THIN else [scanned]:
+            for index in _spaced(volume.count(plane), SLICES if plane == scanned else SLICES // 2):
+                for window in (None, _bright(volume)):
+                    yield scan.name, volume.slice(plane, index, window)
+
+
+def _spaced(count: int, slices: int) -> list[int]:
+    return np.unique(np.linspace(FROM * count, TO * count - 1, slices).round().astype(int)).tolist()
+
+
 def _bright(volume: Volume) -> Window:
     values = volume.slope * volume.voxels.astype(np.float64) + volume.intercept
     low, high = np.percentile(values[values > values.min()], BRIGHT_PERCENTILES)
@@ -326,27 +346,35 @@ def read() -> list[Outcome]:
 
 
 def outcomes_table() -> str:
-    """A row per scan, whether its slices show a tumour, and how it was shown."""
+    """A row per scan and whether its slices show a tumour."""
     outcomes = read()
     if not outcomes:
         return "Not measured yet."
     titles = {scan.name: scan.title for scan in SCANS}
-    verdicts = [*CLASS_NAMES, UNCERTAIN, REFUSED]
-    words = {**{name: DISPLAY_TEXT[name].lower() for name in CLASS_NAMES}, UNCERTAIN: UNCERTAIN, REFUSED: REFUSED}
-    located = sorted({name for outcome in outcomes for name in outcome.located})
-    header = ["scan, slices", "shown", "n", *(words[verdict] for verdict in verdicts), "a model names a tumour"]
-    header += [f"{get_spec(name).title} has its place" for name in located]
+    brighter = {(one.scan, one.tumour): one for one in outcomes if one.shown == BRIGHT}
+    locating = sorted({name for one in outcomes for name in one.located})
+    header = ["scan", "slices", "n", "verdict: a tumour", NO_TUMOUR, UNCERTAIN, REFUSED]
+    header += ["single models that name a tumour", "shown brighter"]
+    header += [f"{get_spec(name).title}: hottest place in its box" for name in locating]
     rows = []
-    for outcome in outcomes:
-        shows = "with tumour" if outcome.tumour else "without tumour"
+    for one in outcomes:
+        if one.shown != AS_OPENED:
+            continue
+        others = sum(one.verdicts.get(verdict, 0) for verdict in ("notumor", UNCERTAIN, REFUSED))
         rows.append(
             [
-                f"{titles[outcome.scan]} ({outcome.scan}), {shows}",
-                outcome.shown,
-                str(outcome.slices),
-                *(str(outcome.verdicts.get(verdict, 0)) for verdict in verdicts),
-                f"{sum(outcome.suspects.values())} of {outcome.slices * len(outcome.suspects)}",
-                *(str(outcome.located[name]) if name in outcome.located else "–" for name in located),
+                f"{titles[one.scan]} ({one.scan})",
+                "with tumour" if one.tumour else "without",
+                str(one.slices),
+                str(one.slices - others),
+                *(str(one.verdicts.get(verdict, 0)) for verdict in ("notumor", UNCERTAIN, REFUSED)),
+                _suspecting(one),
+                _suspecting(brighter[one.scan, one.tumour]),
+                *(str(one.located[name]) if name in one.located else DASH for name in locating),
             ]
         )
     return table(header, rows)
+
+
+def _suspecting(outcome: Outcome) -> str:
+    return f"{sum(outcome.suspects.values())} of {outcome.slices * len(outcome.suspects)}"

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from brain_tumor.registry import get_spec
+from training import elsewhere
 from training.estimates import estimates
 from training.evaluation import DASH, evaluation_folder, percent, table, wilson
 
 REFUSAL_FILE, SEEN_FILE = "refusal.json", "seen.json"
+OTHER_SCANS = "elsewhere_fitted_to_the_other_scans"
 
 
 def refusal_table(systems: Iterable[str]) -> str:
@@ -64,6 +66,24 @@ def scores_table(systems: Iterable[str]) -> str:
         [name, *(percent(content["other_scores"][name]["test kinds"]) for _, content in measured)] for name in names
     ]
     return table(["score, without the plain checks", *(get_spec(system).title for system, _ in measured)], rows)
+
+
+def elsewhere_table(systems: Iterable[str]) -> str:
+    """Of each scan from elsewhere, the share of pictures refused by a gate that was fitted to the others."""
+    measured = [(system, content) for system, content in _measured(systems, REFUSAL_FILE) if OTHER_SCANS in content]
+    if not measured:
+        return _NOTHING
+    shares = [content[OTHER_SCANS] for _, content in measured]
+    titles = {scan.name: scan.title for scan in elsewhere.SCANS}
+    rows = [
+        [
+            f"{titles[name]} ({name})",
+            str(rate["n"]),
+            *(percent(one[name]["refused"] / one[name]["n"]) for one in shares),
+        ]
+        for name, rate in shares[0].items()
+    ]
+    return table(["scan", "pictures", *(get_spec(system).title for system, _ in measured)], rows)
 
 
 def refusal_card(system: str) -> str:
@@ -153,22 +173,33 @@ def _together(measured: list[tuple[str, dict[str, Any]]]) -> list[str]:
         return []
     judged = [_other_gate(content) for _, content in measured]
     kinds = [kind["n"] for kind in judged[0]["kinds"]["test"].values()]
-    passed = set.intersection(*(set(one["passed"]) for one in judged))
-    # Pictures are numbered kind after kind.
-    ends = [*accumulate(kinds)]
-    refused = [n - sum(end - n <= i < end for i in passed) for n, end in zip(kinds, ends, strict=True)]
+    together, any_of_them = _refused_by([one["strangeness"] for one in judged])
     titles = ", ".join(get_spec(system).title for system, _ in measured)
     used = [content["in_use"] for _, content in measured]
-    falsely = []
-    for name, rate in used[0]["slices"].items():
-        refused_by_any = set().union(*(one["refused"][name] for one in used))
-        falsely.append(f"{_share({'n': rate['n'], 'refused': len(refused_by_any)}, 'refused')}, of {name}")
+    falsely = {name: _refused_by([one["strangeness"][name] for one in used]) for name in used[0]["slices"]}
+
+    def of_slices(which: int) -> str:
+        counts = {name: {"n": len(found[which]), "refused": int(found[which].sum())} for name, found in falsely.items()}
+        return "; ".join(f"{_share(rate, 'refused')}, of {name}" for name, rate in counts.items())
+
     return [
-        f"At least one of the {len(judged)} systems ({titles}) refuses "
-        f"{_share_of_kinds([*zip(kinds, refused, strict=True)])}, n = {sum(kinds):,}, of the pictures of kinds that "
-        "none was fitted to: for these the consensus names no class. Of slices, at least one refuses "
-        f"{'; '.join(falsely)}."
+        f"**Together** the {len(judged)} systems ({titles}) refuse {_share_of_kinds(_by_kind(kinds, together))}, "
+        f"n = {sum(kinds):,}, of the pictures of kinds that none was fitted to, and of slices {of_slices(0)}. Where "
+        f"only some refuse, the consensus is uncertain: at least one of them refuses "
+        f"{_share_of_kinds(_by_kind(kinds, any_of_them))} of these pictures, and of slices {of_slices(1)}."
     ]
+
+
+def _refused_by(strangeness: Sequence[Sequence[float | None]]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each system and picture, how little it looks like a slice (None: refused for a plain reason, by all) -> which
+    pictures they refuse together, and which at least one of them refuses, bool (N,)."""
+    values = np.array([[np.inf if one is None else one for one in pictures] for pictures in strangeness])
+    return values.mean(axis=0) > 0, (values > 0).any(axis=0)
+
+
+def _by_kind(kinds: Sequence[int], refused: np.ndarray) -> list[tuple[int, int]]:
+    """(n, refused) per kind; pictures are numbered kind after kind."""
+    return [(n, int(refused[end - n : end].sum())) for n, end in zip(kinds, accumulate(kinds), strict=True)]
 
 
 def _share_of_kinds(counts: Sequence[tuple[int, int]]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,16 +34,17 @@ from brain_tumor.labels import class_index
 from brain_tumor.preprocessing import preprocess
 from brain_tumor.refusal import GATE_FILE, Block, Gate, describe, plain_reason, pool
 from brain_tumor.registry import get_spec
-from training import negatives
+from training import elsewhere, negatives
 from training.data import DATA_SETS, FIGSHARE, KAGGLE, ROBOFLOW, DataError, Record, folder_of, read_records
 from training.evaluation import evaluation_folder, wilson
+from training.guards import OTHER_SCANS
 from training.negatives import Stock
 from training.protocols import clean_test, published, read_groups
 
 log = logging.getLogger(__name__)
 
 # Of the slices set apart, so many may be refused: as they are, and as users bring them.
-FALSE_REFUSALS, FALSE_REFUSALS_BROUGHT = 0.005, 0.02
+FALSE_REFUSALS, FALSE_REFUSALS_BROUGHT = 0.01, 0.03
 NETWORK_AXES, PICTURE_AXES = 64, 96
 PENALTY = 3.0
 # Of the kernel, where the slices' coordinates have a total variance of 1: found on the kinds to choose by. A wider
@@ -52,6 +54,7 @@ NEIGHBOURS = 5
 # One group of near-duplicates in so many is set apart for the threshold.
 SET_APART = 5
 CLEAN = "kaggle without copies of training images"
+ELSEWHERE = "scans from elsewhere"
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,11 @@ def write(system: str, seen: dict[str, Examined]) -> Path:
     save_gate(gate, checkpoint)
     path = evaluation_folder(system) / "refusal.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_measure(judged, gate, seen) | {"sha256": checkpoint.sha256}, indent=1) + "\n")
+    found = _measure(judged, gate, seen) | _left_out(system, seen) | {"sha256": checkpoint.sha256}
+    # A number a line would be thousands of lines.
+    text = json.dumps(found, indent=1)
+    text = re.sub(r"\[\n\s+([^][{}]*?)\n\s+\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
+    path.write_text(text + "\n")
     return path
 
 
@@ -211,6 +218,10 @@ def _sets(root: Path, effort: Effort) -> Iterator[tuple[str, Iterable[tuple[str,
         else:
             yield dataset.name, _slices(records[: effort.test], root)
     yield "bundled", negatives.bundled()
+    if scans := list(elsewhere.pictures(root)):
+        yield ELSEWHERE, scans
+    else:
+        log.info("Not fitted to scans from elsewhere: `python -m training elsewhere` fetches them.")
 
 
 def _shuffled(records: Sequence[Record], rng: np.random.Generator) -> list[Record]:
@@ -349,13 +360,16 @@ ONLY_MEASURED = ("another contrast",)
 # Fitting
 
 
-def fit_gate(system: str, seen: dict[str, Examined], roles: Sequence[str]) -> Gate:
+def fit_gate(system: str, seen: dict[str, Examined], roles: Sequence[str], without: str = "") -> Gate:
     """Fit to slices and to the kinds of negatives of these roles that plain checks let pass.
 
     Args:
         seen: what `look` saw, by set.
+        without: a scan from elsewhere that is left out.
     """
     slices = [seen["slices"], seen["brought"]]
+    if ELSEWHERE in seen:
+        slices.append(seen[ELSEWHERE].where(np.array(seen[ELSEWHERE].names) != without))
     others = [seen[f"{role} kinds"] for role in roles]
     others = [examined.where(~examined.plain) for examined in others]
     network, picture = (
@@ -426,21 +440,30 @@ def _rounded(values: Tensor) -> Tensor:
 # Measuring
 
 
+def _left_out(system: str, seen: dict[str, Examined]) -> dict:
+    """Of each scan from elsewhere, what a gate refuses that was fitted to the others."""
+    if ELSEWHERE not in seen:
+        return {}
+    names = np.array(seen[ELSEWHERE].names)
+    refused = {}
+    for scan in dict.fromkeys(seen[ELSEWHERE].names):
+        gate, examined = fit_gate(system, seen, negatives.ROLES, without=scan), seen[ELSEWHERE].where(names == scan)
+        refused[scan] = Share(len(examined), int(_refused(gate, examined).sum()), int(examined.plain.sum())).to_json()
+    return {OTHER_SCANS: refused}
+
+
 def _measure(judged: Gate, gate: Gate, seen: dict[str, Examined]) -> dict:
     kinds = {role: seen[f"{role} kinds"] for role in negatives.ROLES}
     slices = [name for name in (KAGGLE.name, CLEAN, FIGSHARE.name, ROBOFLOW.name) if name in seen]
 
-    def refused(by: Gate, examined: Examined) -> np.ndarray:
-        return examined.plain | (by.scores(examined.pooled, examined.described) > by.threshold).numpy()
-
     def share(by: Gate, examined: Examined) -> dict:
-        return Share(len(examined), int(refused(by, examined).sum()), int(examined.plain.sum())).to_json()
+        return Share(len(examined), int(_refused(by, examined).sum()), int(examined.plain.sum())).to_json()
 
     def shares(by: Gate, examined: Examined) -> dict:
         names = np.array(examined.names)
         return {name: share(by, examined.where(names == name)) for name in dict.fromkeys(examined.names)}
 
-    passed = ~refused(gate, seen["bundled"])
+    passed = ~_refused(gate, seen["bundled"])
     return {
         "system": gate.system,
         "fitted_to_kinds_of_role_fit": {
@@ -448,20 +471,29 @@ def _measure(judged: Gate, gate: Gate, seen: dict[str, Examined]) -> dict:
             "negatives": {role: share(judged, examined) for role, examined in kinds.items()},
             "kinds": {role: shares(judged, examined) for role, examined in kinds.items()},
             "slices": {name: share(judged, seen[name]) for name in slices},
-            # Every system is shown the same pictures: what all of them let pass is found by these numbers.
-            "passed": np.flatnonzero(~refused(judged, kinds["test"])).tolist(),
+            # Every system is shown the same pictures: what they refuse together follows from these.
+            "strangeness": _strangeness(judged, kinds["test"]),
         },
         "in_use": {
             "support_vectors": len(gate.support),
             "slices": {name: share(gate, seen[name]) for name in slices},
-            # Likewise: what at least one system refuses.
-            "refused": {name: np.flatnonzero(refused(gate, seen[name])).tolist() for name in slices},
+            "strangeness": {name: _strangeness(gate, seen[name]) for name in slices},
             "slices_as_brought": shares(gate, seen["uses"]),
             "bundled": share(gate, seen["bundled"]),
             "bundled_that_pass": list(np.array(seen["bundled"].names)[passed]),
         },
         "other_scores": _other_scores(judged, seen),
     }
+
+
+def _refused(gate: Gate, examined: Examined) -> np.ndarray:
+    return examined.plain | (gate.scores(examined.pooled, examined.described) > gate.threshold).numpy()
+
+
+def _strangeness(gate: Gate, examined: Examined) -> list[float | None]:
+    """How far each picture's score lies above the threshold; None of those that are refused for a plain reason."""
+    above = (gate.scores(examined.pooled, examined.described) - gate.threshold).tolist()
+    return [None if plain else round(one, 4) for one, plain in zip(above, examined.plain, strict=True)]
 
 
 def _other_scores(gate: Gate, seen: dict[str, Examined]) -> dict[str, dict[str, float]]:
