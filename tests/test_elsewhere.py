@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 
 import nrrd
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import scans
 
-from brain_tumor.checkpoints import weights_folder
+from brain_tumor.checkpoints import find_checkpoint, weights_folder
 from brain_tumor.volumes import read_volume
 from training import elsewhere
 from training.data import DataError
@@ -79,6 +80,20 @@ def test_an_archive_of_another_release_is_told(known, package, tmp_path, monkeyp
     monkeypatch.setattr(elsewhere, "SCANS", (Scan("x", "x", package, "*/data/other.nii.gz"),))
     with pytest.raises(DataError, match=r"holds no \*/data/other"):
         elsewhere.fetch(tmp_path / "data")
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(known, tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(DataError, match="Give another folder with --data"):
+        elsewhere.fetch(tmp_path / "data")
+
+
+def test_the_committed_outcomes_are_of_the_committed_checkpoints_and_scans():
+    content = json.loads((weights_folder().parent / elsewhere.FILE).read_text())
+    assert content["systems"] == {name: find_checkpoint(name).sha256 for name in content["systems"]}
+    assert {one.scan for one in elsewhere.read()} == {scan.name for scan in elsewhere.SCANS}
+    for one in elsewhere.read():
+        assert sum(one.verdicts.values()) == one.slices
 
 
 def test_the_box_is_where_the_page_shows_the_tumour(known, tmp_path):

