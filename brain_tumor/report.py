@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 TITLE = "Brain MRI, several opinions"
 NOTICE = (
     "Not a medical device. For teaching and research; never base a decision about a patient on it. "
-    "The networks know four answers and nothing else: any other disease gets one of them too. "
+    "The networks know four answers and nothing else: any other disease gets one of them too. They learned to tell "
+    "tumours apart, hardly to find them: no slice with contrast agent that they learned from was without one. "
     "A heatmap shows what a network used, or where it believes a tumour to be: it can be wrong."
 )
 

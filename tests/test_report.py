@@ -60,6 +60,7 @@ def many(answer: Explanation, monkeypatch: pytest.MonkeyPatch) -> Callable[[int]
             prediction_set=("pituitary", "meningioma", "glioma"),
             support=Bin(0.6, 0.7, 0.65, 212, 130),
             refusal_reason=REFUSAL,
+            strangeness=None,
             seen_in_training=True,
         )
         return [replace(answer, prediction=replace(prediction, model=name)) for name in list(MODELS)[:count]]
@@ -275,7 +276,7 @@ def test_json_holds_the_slice_and_what_was_marked_on_it(answer, size):
         assert max(found.shape) == min(max(size), round(side / 25.4 * report.DPI))
         same = np.asarray(Image.fromarray(whole).resize(found.shape[1::-1], Image.Resampling.BICUBIC)).astype(int)
         assert np.abs(found - same).mean() < 3
-    refused = replace(marked, prediction=replace(calm, refusal_reason=REFUSAL))
+    refused = replace(marked, prediction=replace(calm, refusal_reason=REFUSAL, strangeness=None))
     assert json.loads(render(examination, [refused], WHEN).json())["answers"][0]["overlay"] is None
 
 
