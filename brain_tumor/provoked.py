@@ -33,11 +33,11 @@ class Provoked:
 
 
 PROVOKED = (
-    Provoked("Synthetic glioma 2", "writing", 10),
+    Provoked("Synthetic glioma 2", "writing", 7),
     Provoked("Synthetic glioma 2", "noise", 10),
     Provoked("Synthetic glioma 1", "brightness", 1.5),
     Provoked("Synthetic glioma 3", "upside_down", 1),
-    Provoked("Synthetic meningioma 3", "writing", 10),
+    Provoked("Synthetic pituitary tumour 4", "writing", 10),
     Provoked("Synthetic no tumour 1", "coarse", 32),
     Provoked("Synthetic pituitary tumour 3", "coarse", 32),
     Provoked("Synthetic pituitary tumour 3", "brightness", 1.5),
