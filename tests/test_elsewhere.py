@@ -101,10 +101,11 @@ def test_the_box_is_where_the_page_shows_the_tumour(known, tmp_path):
     tumour = read_volume(folder / "ball-tumour.nii.gz")
     index = int(BALL.sum(axis=(0, 1)).argmax())
     shown = np.asarray(read_volume(folder / "ball.nii.gz").slice("axial", index).convert("L"))
-    left, top, right, bottom = elsewhere._box(tumour, index)
-    assert shown[(top + bottom) // 2, (left + right) // 2] == shown.max()
+    box = elsewhere._box(tumour, index)
+    assert shown[int(box.y * shown.shape[0]), int(box.x * shown.shape[1])] == shown.max()
     # The patient's right is on the left, the front at the top.
-    assert right < shown.shape[1] / 2 and bottom < shown.shape[0] / 2
+    _, _, right, bottom = box.corners
+    assert right < 0.5 and bottom < 0.5
     assert elsewhere._box(tumour, 0) is None and elsewhere._box(None, index) is None
 
 

@@ -29,8 +29,8 @@ from brain_tumor.registry import get_spec
 from brain_tumor.slicing import Volume, Window
 from brain_tumor.trust import REFUSED, UNCERTAIN
 from brain_tumor.volumes import read_volume
-from training.data import DataError
-from training.download import download
+from training.data import Box, DataError
+from training.download import bounding_box, download
 from training.evaluation import DASH, table
 
 FOLDER = "elsewhere"
@@ -283,7 +283,7 @@ def _outcome(
     shown: str,
     volume: Volume,
     window: Window | None,
-    boxes: dict[int, tuple[int, int, int, int] | None],
+    boxes: dict[int, Box | None],
     classifiers: Sequence[Classifier],
 ) -> Outcome:
     verdicts, refused, suspects, located = Counter(), Counter(), Counter(), Counter()
@@ -297,23 +297,20 @@ def _outcome(
             suspects[name] += reading.prediction.predicted_class != "notumor"
             if box is not None and reading.location is not None:
                 heat = explain_reading(classifier, reading, examined.image.size, method="location").heatmap
-                y, x = np.unravel_index(heat.argmax(), heat.shape)
-                left, top, right, bottom = box
+                y, x = (np.array(np.unravel_index(heat.argmax(), heat.shape)) + 0.5) / heat.shape
+                left, top, right, bottom = box.corners
                 located[name] += int(left <= x <= right and top <= y <= bottom)
     truth = any(box is not None for box in boxes.values())
     named = {verdict: verdicts[verdict] for verdict in (*CLASS_NAMES, UNCERTAIN, REFUSED) if verdicts[verdict]}
     return Outcome(scan.name, shown, truth, len(boxes), named, dict(refused), dict(suspects), dict(located))
 
 
-def _box(tumour: Volume | None, index: int) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of the tumour on a slice as it is shown, px; None where there is none."""
+def _box(tumour: Volume | None, index: int) -> Box | None:
+    """The tumour's box on a slice as it is shown; None where there is none."""
     if tumour is None:
         return None
     mask = np.asarray(tumour.slice(PLANE, index, Window(0.5, 1.0)).convert("L")) > 127
-    if not mask.any():
-        return None
-    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+    return Box(*bounding_box(mask)) if mask.any() else None
 
 
 def pictures(root: Path) -> Iterator[tuple[str, Image.Image]]:
