@@ -36,7 +36,7 @@ TITLE = "Brain MRI, several opinions"
 NOTICE = (
     "Not a medical device. For teaching and research; never base a decision about a patient on it. "
     "The networks know four answers and nothing else: any other disease gets one of them too. They learned to tell "
-    "tumours apart, hardly to find them: no slice with contrast agent that they learned from was without one. "
+    "tumours apart, hardly to find them: the slices without one that they learned from are of other kinds. "
     "A heatmap shows what a network used, or where it believes a tumour to be: it can be wrong."
 )
 

@@ -278,9 +278,8 @@ _PAGES = (
                     "of them with other lesions. The tumour slices are nearly all T1 with contrast. A network can "
                     "tell the two apart by the kind of picture alone, without finding any tumour. So its high score "
                     "for this class deserves the least trust, and on a slice of another sequence than T1 with "
-                    "contrast the answer “no tumour” deserves least of all. Nor did they see a slice of T1 with "
-                    "contrast that shows no tumour: asked about a whole scan of that kind, they name one on most "
-                    "slices.",
+                    "contrast the answer “no tumour” deserves least of all. And the other way round: asked "
+                    "about whole scans of T1 with contrast, they name a tumour on most slices without one too.",
                     "The training images of this class show few different slices, many of them edited into dozens of "
                     "copies; the project's audit counts them.",
                 ),

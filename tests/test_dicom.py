@@ -182,7 +182,8 @@ def test_sigmoid_window(tmp_path):
 def test_window_of_no_width_is_passed_over(tmp_path):
     volume = read(scans.dataset(GREY, Modality="CT", WindowCenter=0, WindowWidth=0), tmp_path)
     assert volume.presets == ()
-    assert np.isfinite(volume.default_window.width) and volume.default_window.width > 0
+    assert volume.default_window.centre == pytest.approx((GREY.min() + GREY.max()) / 2)
+    assert volume.default_window.width == pytest.approx(GREY.max() - GREY.min())
 
 
 def test_mr_opens_in_the_range_that_the_models_learned_from_whatever_window_its_file_asks_for(tmp_path):
@@ -336,6 +337,12 @@ def enhanced(voxels: np.ndarray) -> Dataset:
     positions = [slices[k].ImagePositionPatient for k in order]
     ds.PerFrameFunctionalGroupsSequence = [macro("PlanePositionSequence", ImagePositionPatient=p) for p in positions]
     return ds
+
+
+def test_the_window_of_an_enhanced_image_is_that_of_its_frames(tmp_path):
+    ds = enhanced(HEAD)
+    ds.Modality = "CT"
+    assert read(ds, tmp_path).default_window.centre == 1500
 
 
 def test_enhanced_mr_is_a_volume(tmp_path):

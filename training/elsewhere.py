@@ -320,10 +320,10 @@ def pictures(root: Path) -> Iterator[tuple[str, Image.Image]]:
         if not path.exists():
             continue
         volume = read_volume(path)
-        scanned = volume.planes[0]
+        scanned, windows = volume.planes[0], (None, _bright(volume))
         for plane in volume.planes if volume.count(scanned) >= THIN else [scanned]:
             for index in _spaced(volume.count(plane), SLICES if plane == scanned else SLICES // 2):
-                for window in (None, _bright(volume)):
+                for window in windows:
                     yield scan.name, volume.slice(plane, index, window)
 
 
