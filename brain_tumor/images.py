@@ -27,9 +27,6 @@ _SIGNATURES = re.compile(
     rb"|BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # texts begin with "BM" too, but lack a header size
     re.DOTALL,
 )
-# The percentiles between which deep pixels are scaled. Between minimum and maximum, a few hot pixels would
-# blacken all others; half a percent at either end leaves an ordinary slice its contrast.
-_WINDOW = (0.5, 99.5)
 _DEEP_CHANNELS = re.compile(";16[BLN]")  # in Pillow's names for 16 bits per channel; ";16" alone is per pixel
 _WHITE_IS_ZERO = 0  # a value of the TIFF tag PhotometricInterpretation
 
@@ -57,8 +54,9 @@ def read_image(
     """Read one slice: of an animation or a file of several pages, the first.
 
     The format is told from the content, never from the extension. 8-bit pixels are kept as they are. Deeper
-    grey ones, integer or real, are scaled to 0..255 between their 0.5th and 99.5th percentile; NaN becomes
-    black, and so does an image of a single value. Of 16-bit colour the upper 8 bits are kept. EXIF
+    grey ones, integer or real, are scaled to 0..255 between their darkest and their brightest patch of 2 x 2
+    pixels: the range that the networks learned from, without single hot pixels. NaN becomes black, and so does
+    an image of a single value. Of 16-bit colour the upper 8 bits are kept. EXIF
     orientation is applied, and what is transparent shows black, the background of an MRI.
 
     Args:
@@ -192,10 +190,10 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _window(values: np.ndarray, name: str) -> np.ndarray:
-    """Scale real numbers of any shape to uint8: the `_WINDOW` percentiles of the finite ones to 0 and 255."""
+    """Scale real numbers (H, W) or (H, W, 3) to uint8: what `_limits` says to 0 and 255."""
     values = values.astype(np.result_type(values, np.float32))
     values *= 0.5  # so that no difference of two of them overflows
-    low, high = _limits(values[np.isfinite(values)], name)
+    low, high = _limits(values, name)
     values -= low
     values /= (high - low) or 1.0
     values[np.isnan(values)] = 0.0
@@ -204,13 +202,22 @@ def _window(values: np.ndarray, name: str) -> np.ndarray:
     return np.rint(values, out=values).astype(np.uint8)
 
 
-def _limits(finite: np.ndarray, name: str) -> tuple[float, float]:
-    if not finite.size:
+def _limits(values: np.ndarray, name: str) -> tuple[float, float]:
+    """Between minimum and maximum a single hot pixel would blacken all others, and percentiles would cut off the
+    brightest of what there is to see; of patches, the brightest is as bright as its darkest pixel."""
+    finite = np.where(np.isfinite(values), values, np.nan)
+    if np.isnan(finite).all():
         raise ImageError(f"{name} holds no finite pixel value; export it again from where it came.")
-    low, high = np.percentile(finite, _WINDOW, overwrite_input=True)
-    if low == high:  # all but a few pixels are equal, as in a mask of something small: those few matter
-        low, high = finite.min(), finite.max()
+    low, high = np.nanmin(_patches(finite, np.fmax)), np.nanmax(_patches(finite, np.fmin))
+    if low >= high:  # nothing is as large as a patch, as in a mask of something small: those few pixels matter
+        low, high = np.nanmin(finite), np.nanmax(finite)
     return float(low), float(high)
+
+
+def _patches(values: np.ndarray, extreme: np.ufunc) -> np.ndarray:
+    """The extreme of every 2 x 2 pixels; NaN where none of them is known."""
+    rows = extreme(values[:-1], values[1:])
+    return extreme(rows[:, :-1], rows[:, 1:])
 
 
 def _opacity(alpha: np.ndarray) -> np.ndarray:

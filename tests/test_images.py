@@ -15,15 +15,18 @@ import pytest
 from PIL import Image, ImageFile
 
 from brain_tumor.images import MAX_BYTES, MAX_PIXELS, MIN_SIDE, ImageError, read_image
+from slices import mri_slice
 
 RNG = np.random.default_rng(7)
 GREY = RNG.integers(0, 256, (48, 40), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
-# A smooth slope over all of an image, as 0..1, and what it must look like in 8 bits.
+# A smooth slope over all of an image, as 0..1, and what it must look like in 8 bits: its darkest patch of 2 x 2 pixels is
+# no brighter than END, its brightest no darker than 1 - END.
 SLOPE = np.linspace(0, 1, 64 * 64).reshape(64, 64)
-SLOPE_8_BIT = np.clip((SLOPE - 0.005) / 0.99, 0, 1) * 255
+END = SLOPE[1, 1]
+SLOPE_8_BIT = np.clip((SLOPE - END) / (1 - 2 * END), 0, 1) * 255
 
 
 def encode(image: Image.Image, file_format: str, **options) -> bytes:
@@ -487,6 +490,15 @@ def test_deep_grey_has_ordinary_contrast(kind):
     assert np.abs(read - SLOPE_8_BIT[..., None]).max() <= 2
 
 
+@pytest.mark.parametrize("hot", [0, 20], ids=["as it is", "with hot pixels"])
+def test_deep_slice_is_as_bright_as_its_8_bit_twin(hot):
+    twin = np.asarray(mri_slice().convert("L"))
+    deep = twin.astype(np.uint16) * 9 + 40
+    deep.flat[np.random.default_rng(0).choice(deep.size, hot, replace=False)] = 65535
+    ratio = pixels(deep)[..., 0].mean() / (twin - twin.min()).mean() * (twin.max() - twin.min()) / 255
+    assert ratio == pytest.approx(1, abs=0.03)
+
+
 @pytest.mark.parametrize("compression", [None, "tiff_adobe_deflate"])
 @pytest.mark.parametrize("values", [(SLOPE * 255).astype(np.uint8), TWELVE_BITS], ids=["8 bits", "16 bits"])
 def test_tiff_whose_white_is_zero_is_a_positive(values, compression):
@@ -536,7 +548,7 @@ def test_deep_image_of_one_value_is_black(value):
 @pytest.mark.parametrize("dtype", [bool, np.uint16, np.float32])
 def test_mask_of_a_few_pixels_is_not_lost(dtype):
     mask = np.zeros((100, 100), dtype)
-    mask[50, 50:60] = 1  # a thousandth of all pixels: outside the percentiles
+    mask[50, 50:60] = 1  # nowhere two pixels high
     read = pixels(mask)
     np.testing.assert_array_equal(read[..., 0], np.where(mask, 255, 0))
 
