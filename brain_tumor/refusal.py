@@ -272,6 +272,18 @@ class Gate:
         return STRANGE if strangeness > 0 else None, strangeness
 
 
+def refused_together(strangeness: np.ndarray) -> np.ndarray:
+    """Whether several gates refuse pictures together: where they are above their thresholds on average.
+
+    Args:
+        strangeness: float (K, ...), of each gate, as `Gate.judge` says it.
+
+    Returns:
+        bool (...).
+    """
+    return strangeness.mean(axis=0) > 0
+
+
 def load_gate(folder: Path) -> Gate | None:
     """The gate that lies beside a checkpoint; None where there is none.
 

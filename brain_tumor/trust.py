@@ -14,6 +14,7 @@ from brain_tumor.calibration import Bin
 from brain_tumor.inference import Prediction, rounded
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.pooling import Pools, geometric_mean, load_pools
+from brain_tumor.refusal import refused_together
 from brain_tumor.registry import get_spec
 
 UNCERTAIN = "uncertain"
@@ -239,7 +240,7 @@ def _refused(predictions: Sequence[Prediction]) -> bool:
     """By the mean over the models of how little it looks like a slice; where not all can say that, by their votes."""
     strangeness = [p.strangeness for p in predictions if p.strangeness is not None]
     if len(strangeness) == len(predictions):
-        return sum(strangeness) > 0
+        return bool(refused_together(np.array(strangeness)))
     return 2 * sum(p.refusal_reason is not None for p in predictions) >= len(predictions)
 
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from slices import mri_slice
 
 from brain_tumor.images import MAX_BYTES, MAX_PIXELS, MIN_SIDE, ImageError, read_image
-from slices import mri_slice
 
 RNG = np.random.default_rng(7)
 GREY = RNG.integers(0, 256, (48, 40), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (48, 40, 3), dtype=np.uint8)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}}
-# A smooth slope over all of an image, as 0..1, and what it must look like in 8 bits: its darkest patch of 2 x 2 pixels is
-# no brighter than END, its brightest no darker than 1 - END.
+# A smooth slope over all of an image, as 0..1, and what it must look like in 8 bits: its darkest patch of 2 x 2 pixels
+# is no brighter than END, its brightest no darker than 1 - END.
 SLOPE = np.linspace(0, 1, 64 * 64).reshape(64, 64)
 END = SLOPE[1, 1]
 SLOPE_8_BIT = np.clip((SLOPE - END) / (1 - 2 * END), 0, 1) * 255

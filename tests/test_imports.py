@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "inference": ("calibration", "checkpoints", "location", "refusal", "seen"),
     "explanation": ("inference",),
     "pooling": ("calibration", "checkpoints"),
-    "trust": ("acquisition", "inference", "pooling"),
+    "trust": ("acquisition", "inference", "pooling", "refusal"),
     "catalogue": ("checkpoints",),
     "measured": ("calibration", "catalogue"),
     "examination": ("explanation", "slicing", "trust"),

@@ -233,7 +233,6 @@ class Outcome:
         tumour: whether these slices show one.
         slices: how many.
         verdicts: class, UNCERTAIN or REFUSED -> how often it was the verdict of the models together.
-        refused: system -> how many of the slices it refuses.
         suspects: system -> in how many its most probable class is a tumour, refused or not.
         located: system that says where it sees a tumour -> in how many its hottest place lies in the tumour's box.
     """
@@ -243,7 +242,6 @@ class Outcome:
     tumour: bool
     slices: int
     verdicts: dict[str, int]
-    refused: dict[str, int]
     suspects: dict[str, int]
     located: dict[str, int]
 
@@ -286,14 +284,13 @@ def _outcome(
     boxes: dict[int, Box | None],
     classifiers: Sequence[Classifier],
 ) -> Outcome:
-    verdicts, refused, suspects, located = Counter(), Counter(), Counter(), Counter()
+    verdicts, suspects, located = Counter(), Counter(), Counter()
     for index, box in boxes.items():
         examined = Examination(volume.slice(PLANE, index, window), "", volume.caution)
         readings = [classifier.read([examined.image])[0] for classifier in classifiers]
         verdicts[consensus_of_readings(classifiers, readings, examined).verdict] += 1
         for classifier, reading in zip(classifiers, readings, strict=True):
             name = classifier.spec.name
-            refused[name] += reading.prediction.refusal_reason is not None
             suspects[name] += reading.prediction.predicted_class != "notumor"
             if box is not None and reading.location is not None:
                 heat = explain_reading(classifier, reading, examined.image.size, method="location").heatmap
@@ -302,7 +299,7 @@ def _outcome(
                 located[name] += int(left <= x <= right and top <= y <= bottom)
     truth = any(box is not None for box in boxes.values())
     named = {verdict: verdicts[verdict] for verdict in (*CLASS_NAMES, UNCERTAIN, REFUSED) if verdicts[verdict]}
-    return Outcome(scan.name, shown, truth, len(boxes), named, dict(refused), dict(suspects), dict(located))
+    return Outcome(scan.name, shown, truth, len(boxes), named, dict(suspects), dict(located))
 
 
 def _box(tumour: Volume | None, index: int) -> Box | None:

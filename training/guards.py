@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from brain_tumor.refusal import refused_together
 from brain_tumor.registry import get_spec
 from training import elsewhere
 from training.estimates import estimates
@@ -194,7 +195,7 @@ def _refused_by(strangeness: Sequence[Sequence[float | None]]) -> tuple[np.ndarr
     """Of each system and picture, how little it looks like a slice (None: refused for a plain reason, by all) -> which
     pictures they refuse together, and which at least one of them refuses, bool (N,)."""
     values = np.array([[np.inf if one is None else one for one in pictures] for pictures in strangeness])
-    return values.mean(axis=0) > 0, (values > 0).any(axis=0)
+    return refused_together(values), (values > 0).any(axis=0)
 
 
 def _by_kind(kinds: Sequence[int], refused: np.ndarray) -> list[tuple[int, int]]:
