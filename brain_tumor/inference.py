@@ -50,6 +50,8 @@ class Prediction:
         strangeness: how little it looks like a slice to the model's gate: above 0 it refuses. None where there is no
             gate, or where the picture is refused whatever it looks like to it.
         seen_in_training: the slice, perhaps turned, mirrored or compressed anew, is among the training images.
+        surest_place: how much a tumour is taken to cover the place where that is surest, in [0, 1], whatever the class;
+            None where the model does not say where.
     """
 
     model: str
@@ -63,6 +65,7 @@ class Prediction:
     refusal_reason: str | None = None
     strangeness: float | None = None
     seen_in_training: bool = False
+    surest_place: float | None = None
 
     @property
     def in_distribution(self) -> bool:
@@ -91,6 +94,7 @@ class Prediction:
             "in_distribution": self.in_distribution,
             "refusal_reason": self.refusal_reason,
             "seen_in_training": self.seen_in_training,
+            "surest_place": self.surest_place and round(self.surest_place, 4),
         }
 
 
@@ -149,7 +153,7 @@ class Classifier:
         milliseconds = 1000 * (time.perf_counter() - started) / len(images)
         places = [None] * len(images) if location is None else location.split(1)
         return [
-            Reading(self._prediction(image, row, kept, milliseconds), kept, place)
+            Reading(self._prediction(image, row, kept, place, milliseconds), kept, place)
             for image, row, kept, place in zip(
                 images, logits, (one.clone() for one in features.split(1)), places, strict=True
             )
@@ -170,7 +174,9 @@ class Classifier:
                 log.warning("No answer from the GPU, so the CPU answers: %s", error)
         return _answer(self.trunk, self.tail, self.locator, batch)
 
-    def _prediction(self, image: Image.Image, logits: Tensor, features: Tensor, milliseconds: float) -> Prediction:
+    def _prediction(
+        self, image: Image.Image, logits: Tensor, features: Tensor, place: Tensor | None, milliseconds: float
+    ) -> Prediction:
         reason, strangeness = self.gate.judge(image, features) if self.gate else (plain_reason(image), None)
         prediction = Prediction(
             model=self.spec.name,
@@ -181,6 +187,7 @@ class Classifier:
             refusal_reason=reason,
             strangeness=strangeness,
             seen_in_training=self.index.contains(image) if self.index else False,
+            surest_place=None if place is None else place.max().item(),
         )
         if not self.calibration:
             return prediction

@@ -112,7 +112,7 @@ class Report:
         the slice, px), place (of a slice of a scan: plane, slice, slices, series, all_series, and window with centre
         and width, or null; else null), picture (the slice), consensus (headline, and the keys of `Consensus.to_json`),
         answers (a list, for each model the keys of `Prediction.to_json`, title, sha256, support, belief, target_class,
-        method, evidence_found, surest_place, place_support, and overlay: the slice under the heatmap, in colour; null
+        method, evidence_found, place_support, and overlay: the slice under the heatmap, in colour; null
         where nothing is marked on the page either: no evidence found, or the picture refused), image (its name, where
         it was asked for).
         Pictures have as many pixels as fit the page: at most `DPI` an inch.
@@ -145,7 +145,6 @@ class Report:
             "target_class": explanation.target_class,
             "method": explanation.method,
             "evidence_found": explanation.found,
-            "surest_place": round(explanation.peak, 4) if explanation.located else None,
             "place_support": place and {"n": place.n, "right": place.right},
             "overlay": self._marked(explanation),
         }

@@ -24,6 +24,10 @@ MIN_OVERLAP = 0.2
 """Heatmaps that overlap less (`explanation.overlap`) look at different places. How often models
 that agree on a tumour of a patient not seen are right, by overlap, is in docs/trust.md: few overlap so little."""
 
+LEAST_SEEN = 0.25
+"""Models that name a tumour, and of the surest place are less sure on average, hardly see it. So it is with few tumours
+of patients not seen, and with most slices without one that merely look like those that have one (docs/trust.md)."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -150,10 +154,10 @@ def consensus(
 
     Refused, if the models together take the picture for no brain MRI slice, or if it was made in a way of which they
     know nothing. Uncertain, if only some do, if a model rules the leading class out, if several classes remain for
-    most of the models that can say so, if they look at different places, or if the class means little on images that
-    were made so. Otherwise the class that they take for the most probable together. Models whose scores were never
-    held against patients not seen rule out what they do not predict, but do not say how sure the answer is where others
-    can.
+    most of the models that can say so, if they name a tumour and hardly see one anywhere, if they look at different
+    places, or if the class means little on images that were made so. Otherwise the class that they take for the most
+    probable together. Models whose scores were never held against patients not seen rule out what they do not predict,
+    but do not say how sure the answer is where others can.
 
     Args:
         predictions: one per model, at least one.
@@ -223,6 +227,8 @@ def _verdict(
     doubt = remaining and f"{_list(get_spec(p.model).title for p in open_)} cannot rule out {either(remaining)}"
     if 2 * len(open_) > len(measured):
         return UNCERTAIN, f"{_say(votes, leading)}, but {doubt}."
+    if leading != "notumor" and (unseen := _hardly_seen(predictions)):
+        return UNCERTAIN, f"{_say(votes, leading)}, but {unseen}."
     if overlap is not None and overlap < MIN_OVERLAP and leading != "notumor":
         return UNCERTAIN, f"The models say {text}, but for reasons in different places of the slice."
     if len(predictions) == 1:
@@ -242,6 +248,17 @@ def _refused(predictions: Sequence[Prediction]) -> bool:
     if len(strangeness) == len(predictions):
         return bool(refused_together(np.array(strangeness)))
     return 2 * sum(p.refusal_reason is not None for p in predictions) >= len(predictions)
+
+
+def _hardly_seen(predictions: Sequence[Prediction]) -> str | None:
+    """That models see no tumour where they would have to see one; None where they do, or do not say."""
+    places = [p.surest_place for p in predictions if p.surest_place is not None]
+    if not places or (sure := sum(places) / len(places)) >= LEAST_SEEN:
+        return None
+    sure = f"{100 * sure:.0f} % sure at the surest place"
+    if len(predictions) == 1:
+        return f"it hardly sees one anywhere: {sure}"
+    return f"those that say where hardly see one anywhere: {sure}{', on average' if len(places) > 1 else ''}"
 
 
 def _everyone(votes: Agreement) -> str:

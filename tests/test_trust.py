@@ -11,7 +11,7 @@ from brain_tumor.calibration import Bin
 from brain_tumor.inference import Prediction
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.pooling import Pool
-from brain_tumor.trust import MIN_OVERLAP, REFUSED, UNCERTAIN, agreement, consensus
+from brain_tumor.trust import LEAST_SEEN, MIN_OVERLAP, REFUSED, UNCERTAIN, agreement, consensus
 
 
 def answers(*classes: str) -> list[Prediction]:
@@ -210,6 +210,27 @@ def test_models_that_look_at_different_places_are_not_believed():
     # What is nowhere can be seen anywhere.
     nothing = [answer("cnn_v4", "notumor"), answer("resnet18", "notumor")]
     assert consensus(nothing, overlap=MIN_OVERLAP / 2).verdict == "notumor"
+
+
+def test_a_tumour_that_is_named_but_hardly_seen_is_not_believed():
+    def asked(*places: float | None, named: str = "glioma"):
+        names = ("cnn_v4", "resnet18", "resnet50")
+        return consensus(
+            [answer(name, named, surest_place=place) for name, place in zip(names, places, strict=False)], overlap=0.5
+        )
+
+    found = asked(None, 0.1, 0.3)
+    assert (found.verdict, found.leading) == (UNCERTAIN, "glioma")
+    assert found.why == (
+        "All 3 models say glioma, but those that say where hardly see one anywhere: 20 % sure at the surest place, on "
+        "average."
+    )
+    assert asked(None, 0.1, 0.6).verdict == "glioma"
+    # What says no place says nothing against one, and where there is no tumour, there is none to see.
+    assert asked(None).verdict == "glioma"
+    assert asked(None, 0.1, 0.3, named="notumor").verdict == "notumor"
+    alone = consensus([answer("resnet18", "glioma", surest_place=LEAST_SEEN / 2)])
+    assert alone.verdict == UNCERTAIN and "The model says glioma, but it hardly sees one anywhere" in alone.why
 
 
 def test_a_picture_that_half_of_the_models_refuse_is_refused_with_the_reason():

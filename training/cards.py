@@ -562,6 +562,7 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "sets": partial(patientwise.sets_table, found),
         "selective": partial(patientwise.selective_table, found),
         "overlap": partial(patientwise.overlap_table, found),
+        "places": partial(patientwise.places_table, found),
         "refusal": lambda: guards.refusal_table(systems_with_weights()),
         "passed": lambda: guards.passed_table(systems_with_weights()),
         "scores": lambda: guards.scores_table(systems_with_weights()),

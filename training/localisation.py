@@ -377,6 +377,16 @@ def write_slices(judged: Judged, path: Path) -> None:
                 writer.writerow([record.image, record.fold, name, *flags, *rounded])
 
 
+def surest_places(system: str) -> dict[str, float]:
+    """Image -> how sure the system's networks that had not seen it are of the tumour's place where they are surest, as
+    `write_slices` wrote it; empty where that has not been measured, or they do not say where."""
+    path = evaluation_folder(system) / CSV_FILE
+    if not path.exists():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["image"]: float(row["peak"]) for row in csv.DictReader(file) if row["method"] == LOCATION}
+
+
 def write(report: Report, path: Path) -> None:
     """Write the JSON file that `read` reads, rounded to 6 decimals."""
     path.parent.mkdir(parents=True, exist_ok=True)

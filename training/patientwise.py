@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from brain_tumor.calibration import CALIBRATION_FILE
@@ -18,7 +19,7 @@ from brain_tumor.checkpoints import weights_folder
 from brain_tumor.labels import CLASS_NAMES, LABELS
 from brain_tumor.pooling import POOLS_FILE, to_json
 from brain_tumor.registry import get_spec
-from brain_tumor.trust import MIN_OVERLAP
+from brain_tumor.trust import LEAST_SEEN, MIN_OVERLAP
 from training import calibration, overlaps, pooling
 from training.data import FIGSHARE
 from training.estimates import estimate
@@ -32,6 +33,7 @@ from training.evaluation import (
     table,
     wilson,
 )
+from training.localisation import surest_places
 from training.outoffold import PatientwiseMetrics, distinct, measure_patientwise, patients
 from training.overlaps import Overlaps
 from training.protocols import FOLDS, PATIENTWISE
@@ -254,7 +256,11 @@ def selective_table(found: Mapping[str, Believed]) -> str:
 
 def _decided(found: Mapping[str, Believed]) -> tuple[Decided, Selective]:
     compared = _overlaps(found)
-    return decided({one.system: one.predictions for one in found.values()}, compared.by_image() if compared else None)
+    return decided(
+        {one.system: one.predictions for one in found.values()},
+        compared.by_image() if compared else None,
+        {name: surest_places(name) for name in found},
+    )
 
 
 def _overlaps(found: Mapping[str, Believed]) -> Overlaps | None:
@@ -302,6 +308,41 @@ def overlap_table(found: Mapping[str, Believed]) -> str:
     names = listed(compared.systems)
     sentence = f"Slices with a tumour that {names} give the same class, by how much of their heatmaps' mass they share:"
     return f"{sentence}\n\n{table(['overlap', 'n', 'right (95 % interval)'], rows)}"
+
+
+def places_table(found: Mapping[str, Believed]) -> str:
+    """Markdown: how often networks hardly see a tumour that is there, and whether they name it less rightly then."""
+    places = {name: surest_places(name) for name in found}
+    located = {name: one for name, one in places.items() if one}
+    shown = [[name] for name in located] + ([[*located]] if len(located) > 1 else [])
+    rows = []
+    for names in shown:
+        rights = [
+            {
+                image: answer == label
+                for image, answer, label in zip(p.images, p.logits.argmax(1), p.labels, strict=True)
+            }
+            for p in (found[name].predictions for name in names)
+        ]
+        images = tuple(sorted(set.intersection(*(set(located[name]) for name in names), *map(set, rights))))
+        if not images:
+            continue
+        hardly = np.mean([[located[name][image] for image in images] for name in names], axis=0) < LEAST_SEEN
+        right = np.mean([[one[image] for image in images] for one in rights], axis=0)
+        share = estimate(hardly, patients(images))
+        rows.append(
+            [
+                listed(names) + (", on average" if len(names) > 1 else ""),
+                f"{len(images):,}",
+                percent(share.mean, share.interval),
+                percent(right[hardly].mean()) if hardly.any() else DASH,
+                percent(right[~hardly].mean()) if not hardly.all() else DASH,
+            ]
+        )
+    if not rows:
+        return "Not measured yet."
+    header = ["network", "tumours", f"hardly seen (below {100 * LEAST_SEEN:.0f} %)", "right on these", "on the others"]
+    return table(header, rows)
 
 
 def drawings(found: Mapping[str, Believed], folder: Path) -> dict[Path, tuple[partial[Figure], str]]:

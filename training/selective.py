@@ -80,14 +80,17 @@ def selective(predictions: Predictions) -> Selective:
 
 
 def decided(
-    systems: Mapping[str, Predictions], overlaps: Mapping[str, float] | None = None
+    systems: Mapping[str, Predictions],
+    overlaps: Mapping[str, float] | None = None,
+    places: Mapping[str, Mapping[str, float]] | None = None,
 ) -> tuple[Decided, Selective]:
     """Several systems together, on the slices that all of them were asked about.
 
     Args:
         overlaps: image -> the overlap of their heatmaps, where they agree.
+        places: system -> image -> `Prediction.surest_place`, where that was measured.
     """
-    overlaps = overlaps or {}
+    overlaps, places = overlaps or {}, places or {}
     fitted = pooling.by_fold(systems)
     shared = pooling.in_common(systems)
     first = next(iter(shared.values()))
@@ -95,7 +98,12 @@ def decided(
     for i, (image, fold) in enumerate(zip(first.images, first.folds, strict=True)):
         known = fitted[fold]
         answers = [
-            replace(_prediction(p.logits[i], known.calibrations[name]), model=name) for name, p in shared.items()
+            replace(
+                _prediction(p.logits[i], known.calibrations[name]),
+                model=name,
+                surest_place=places.get(name, {}).get(image),
+            )
+            for name, p in shared.items()
         ]
         pools = {frozenset(systems): known.pool}
         found.append(consensus(answers, overlaps.get(image), pools=pools))

@@ -474,8 +474,7 @@ def classify_many(files: list[str], models: list[str]) -> list[dict[str, Any]]:
         A list, for each file in the order sent: image (a picture's name, with a number if it is the second of its name;
         of other files, whose names may be patients', what it is and its place), problem (why it could not be read, a
         sentence, or null), uncertainty (1 - probability of the leading class, in [0, 1], or null), consensus (as of
-        classify, or null) and answers (as of classify, without target_class, method, evidence_found, surest_place and
-        overlay).
+        classify, or null) and answers (as of classify, without target_class, method, evidence_found and overlay).
     """
     if not files:
         raise gr.Error("No file was sent. Give at least one in `files`.", print_exception=False)

@@ -125,10 +125,11 @@ def classify(
         model, predicted_class, probabilities (class -> softmax in [0, 1]), calibrated_probabilities and prediction_set
         (classes not ruled out at 95 %; both null without calibration), in_distribution (false: taken for no brain MRI
         slice), refusal_reason (a sentence, or null), seen_in_training (true: the answer is memory, not evidence),
-        milliseconds, target_class, method (layercam where a network cannot do location), evidence_found (false: the
-        heatmap is empty), surest_place (how much of the hottest place is taken for tumour, in [0, 1]; null but for
-        location), overlay (the slice under the heatmap, a PNG as data URI). shared: where the heatmaps agree: models
-        (those that answer the same question), overlap (in [0, 1]) and overlay; null where there are no two to compare.
+        surest_place (how much of the place where it sees a tumour most surely is taken for tumour, in [0, 1]; null of
+        networks that do not say where), milliseconds, target_class, method (layercam where a network cannot do
+        location), evidence_found (false: the heatmap is empty), overlay (the slice under the heatmap, a PNG as data
+        URI). shared: where the heatmaps agree: models (those that answer the same question), overlap (in [0, 1]) and
+        overlay; null where there are no two to compare.
     """
     with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
@@ -262,7 +263,7 @@ def disturb(
     Returns:
         image and place: as of classify. change: in words. answers: a list, for each network model, flipped (true:
         another class than before), before and after (as answers of classify, without target_class, method,
-        evidence_found, surest_place and overlay).
+        evidence_found and overlay).
     """
     with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
@@ -452,7 +453,6 @@ def _answer(examination: Examination, explanation: Explanation) -> dict[str, Any
         "target_class": explanation.target_class,
         "method": explanation.method,
         "evidence_found": explanation.found,
-        "surest_place": round(explanation.peak, 4) if explanation.located else None,
         "overlay": _overlay(examination, explanation.shown),
     }
 
