@@ -163,3 +163,8 @@ def test_what_is_written_is_what_the_model_answers(weights, root):
 def test_without_fold_checkpoints_figshare_is_left_out(weights, root):
     (probe,) = read(measure_all(SYSTEM, root)).probes
     assert probe.test == KAGGLE_TEST
+
+
+def test_what_the_same_weights_did_is_not_measured_again(weights, root, tmp_path):
+    before = read(measure_all(SYSTEM, root))
+    assert read(measure_all(SYSTEM, tmp_path / "no data")) == before
