@@ -24,8 +24,14 @@ class Finding:
 
     @property
     def suspicion(self) -> float:
-        """Probability that it shows a tumour, in [0, 1]; 0 where it is taken for no brain slice."""
-        return 0.0 if self.consensus.refused else 1.0 - self.consensus.probabilities["notumor"]
+        """Probability that it shows a tumour, times how sure the models that say where are of the surest place, in
+        [0, 1]; 0 where it is taken for no brain slice.
+
+        On scans of some kinds each slice looks as if it had a tumour somewhere; the place says on which.
+        """
+        found = self.consensus
+        seen = 1.0 if found.surest_place is None else found.surest_place
+        return 0.0 if found.refused else (1.0 - found.probabilities["notumor"]) * seen
 
 
 def sweep(volume: Volume, plane: str, window: Window | None, models: Sequence[str]) -> Iterator[Finding]:

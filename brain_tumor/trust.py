@@ -66,6 +66,7 @@ class Consensus:
         calibrated: these are calibrated.
         support: how often they were right on slices of patients not seen that they scored like this together; None
             where that has not been measured.
+        surest_place: `Prediction.surest_place`, mean over the models that say where; None where none does.
         caution: what makes all models less believable on this slice, sentences, or None: `Volume.caution`.
     """
 
@@ -79,6 +80,7 @@ class Consensus:
     scored: int
     calibrated: bool
     support: Bin | None = None
+    surest_place: float | None = None
     caution: str | None = None
 
     @property
@@ -129,6 +131,7 @@ class Consensus:
             "support": self.support and {"n": self.support.n, "right": self.support.right},
             "prediction_set": list(self.prediction_set),
             "seen_in_training": list(self.seen_by),
+            "surest_place": self.surest_place and round(self.surest_place, 4),
             "caution": self.caution,
         }
 
@@ -170,7 +173,9 @@ def consensus(
     probabilities, support = _together(sure, load_pools() if pools is None else pools)
     ranked = sorted(CLASS_NAMES, key=lambda name: -probabilities[name])
     sets = [p.prediction_set or (p.predicted_class,) for p in predictions]
-    verdict, why = _verdict(predictions, votes, ranked[0], sets, overlap)
+    places = [p.surest_place for p in predictions if p.surest_place is not None]
+    surest = sum(places) / len(places) if places else None
+    verdict, why = _verdict(predictions, votes, ranked[0], sets, surest, overlap)
     if caution and caution.unknown:
         verdict, why = REFUSED, "It is of a kind that the models know nothing of."
     elif caution and verdict in caution.doubtful:
@@ -186,6 +191,7 @@ def consensus(
         scored=len(sure),
         calibrated=all(p.calibrated_probabilities for p in sure),
         support=support,
+        surest_place=surest,
         caution=caution and caution.text,
     )
 
@@ -207,6 +213,7 @@ def _verdict(
     votes: Agreement,
     leading: str,
     sets: Sequence[tuple[str, ...]],
+    surest: float | None,
     overlap: float | None,
 ) -> tuple[str, str]:
     refusals = [p.refusal_reason for p in predictions if p.refusal_reason]
@@ -227,8 +234,8 @@ def _verdict(
     doubt = remaining and f"{_list(get_spec(p.model).title for p in open_)} cannot rule out {either(remaining)}"
     if 2 * len(open_) > len(measured):
         return UNCERTAIN, f"{_say(votes, leading)}, but {doubt}."
-    if leading != "notumor" and (unseen := _hardly_seen(predictions)):
-        return UNCERTAIN, f"{_say(votes, leading)}, but {unseen}."
+    if leading != "notumor" and surest is not None and surest < LEAST_SEEN:
+        return UNCERTAIN, f"{_say(votes, leading)}, but {_hardly_seen(predictions, surest)}."
     if overlap is not None and overlap < MIN_OVERLAP and leading != "notumor":
         return UNCERTAIN, f"The models say {text}, but for reasons in different places of the slice."
     if len(predictions) == 1:
@@ -250,15 +257,12 @@ def _refused(predictions: Sequence[Prediction]) -> bool:
     return 2 * sum(p.refusal_reason is not None for p in predictions) >= len(predictions)
 
 
-def _hardly_seen(predictions: Sequence[Prediction]) -> str | None:
-    """That models see no tumour where they would have to see one; None where they do, or do not say."""
-    places = [p.surest_place for p in predictions if p.surest_place is not None]
-    if not places or (sure := sum(places) / len(places)) >= LEAST_SEEN:
-        return None
-    sure = f"{100 * sure:.0f} % sure at the surest place"
+def _hardly_seen(predictions: Sequence[Prediction], surest: float) -> str:
+    sure = f"{100 * surest:.0f} % sure at the surest place"
     if len(predictions) == 1:
         return f"it hardly sees one anywhere: {sure}"
-    return f"those that say where hardly see one anywhere: {sure}{', on average' if len(places) > 1 else ''}"
+    average = ", on average" if sum(p.surest_place is not None for p in predictions) > 1 else ""
+    return f"those that say where hardly see one anywhere: {sure}{average}"
 
 
 def _everyone(votes: Agreement) -> str:

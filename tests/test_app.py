@@ -262,7 +262,7 @@ def test_a_scan_is_answered_slice_by_slice(client, study):
         expected = consensus(brain_tumor.classify(volume.slice("axial", row["slice"] - 1), OFFERED[:2]))
         assert (row["consensus"]["verdict"] == REFUSED) is expected.refused
         assert row["consensus"]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
-        tumour = 0 if expected.refused else 1 - expected.probabilities["notumor"]
+        tumour = 0 if expected.refused else (1 - expected.probabilities["notumor"]) * expected.surest_place
         assert row["suspicion"] == pytest.approx(tumour, abs=1e-3)
     if result["most_suspicious"]:
         assert result["rows"][result["most_suspicious"][0] - 1]["suspicion"] == max(

@@ -21,9 +21,9 @@ from brain_tumor.volumes import Volume
 OFFERED = offered_models()
 
 
-def finding(index: int, suspicion: float, refused: bool = False) -> Finding:
+def finding(index: int, suspicion: float, refused: bool = False, place: float | None = None) -> Finding:
     said = replace(
-        answer("resnet18", "glioma", refusal_reason="No brain." if refused else None),
+        answer("resnet18", "glioma", refusal_reason="No brain." if refused else None, surest_place=place),
         calibrated_probabilities={"glioma": suspicion, "meningioma": 0.0, "notumor": 1 - suspicion, "pituitary": 0.0},
     )
     return Finding(index, consensus([said]))
@@ -72,6 +72,11 @@ def test_the_most_suspicious_come_first_without_their_neighbours():
     assert [f.index for f in most_suspicious(found, count=1)] == [2]
 
 
+def test_where_every_slice_looks_ill_the_one_on_which_a_tumour_is_seen_comes_first():
+    found = [finding(i, 0.9, place=place) for i, place in enumerate((0.3, 0.1, 0.8, 0.1, 0.1))]
+    assert [f.index for f in most_suspicious(found)] == [2, 0]
+
+
 def test_nothing_suspicious_is_nothing_listed():
     assert most_suspicious([finding(i, MIN_SUSPICION / 2) for i in range(5)]) == []
 
@@ -81,7 +86,7 @@ def test_slices_that_the_models_are_uncertain_of_are_no_all_clear():
     unsure = replace(calm[0], consensus=replace(calm[0].consensus, verdict=UNCERTAIN))
     told = viewer.strip([unsure, calm[1]], 2)
     assert "No slice is suspicious" not in told
-    assert "nowhere as probable as 20 %, but about 1 of 2 slices the models are uncertain" in told
+    assert "Nowhere is a tumour suspected by 20 % or more, but about 1 of 2 slices the models are uncertain" in told
     assert "No slice is suspicious" in viewer.strip(calm, 2)
 
 

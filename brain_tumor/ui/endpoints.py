@@ -121,10 +121,11 @@ def classify(
         (a class, "uncertain", or "refused": no brain MRI slice), why (a sentence), probabilities (class -> that of the
         networks together in [0, 1]), support (of n slices of unseen patients that they scored like this together, how
         many were right, or null), prediction_set, seen_in_training (networks that had this slice among their training
-        images), caution (why the scan is unlike what the networks know, or null). answers: a list, for each network
-        model, predicted_class, probabilities (class -> softmax in [0, 1]), calibrated_probabilities and prediction_set
-        (classes not ruled out at 95 %; both null without calibration), in_distribution (false: taken for no brain MRI
-        slice), refusal_reason (a sentence, or null), seen_in_training (true: the answer is memory, not evidence),
+        images), surest_place (mean over the networks that say where, or null), caution (why the scan is unlike what the
+        networks know, or null). answers: a list, for each network model, predicted_class, probabilities (class ->
+        softmax in [0, 1]), calibrated_probabilities and prediction_set (classes not ruled out at 95 %; both null
+        without calibration), in_distribution (false: taken for no brain MRI slice), refusal_reason (a sentence, or
+        null), seen_in_training (true: the answer is memory, not evidence),
         surest_place (how much of the place where it sees a tumour most surely is taken for tumour, in [0, 1]; null of
         networks that do not say where), milliseconds, target_class, method (layercam where a network cannot do
         location), evidence_found (false: the heatmap is empty), overlay (the slice under the heatmap, a PNG as data
@@ -164,9 +165,9 @@ def sweep_scan(
     Returns:
         place: as of classify, without slice. caution: why the scan is unlike what the networks know, or null.
         most_suspicious: numbers of up to five slices, the most suspicious first, none of them next to another; empty
-        where no slice is likelier than 20 % to show a tumour. rows: a list, for each slice of the plane in its order
-        slice (its number, from 1), suspicion (probability that it shows a tumour, in [0, 1]; 0 where it is taken for no
-        brain slice) and consensus (as of classify).
+        where the suspicion is nowhere 0.2. rows: a list, for each slice of the plane in its order slice (its number,
+        from 1), suspicion (probability that it shows a tumour, times how surely one is seen at the surest place, in
+        [0, 1]; 0 where it is taken for no brain slice) and consensus (as of classify).
     """
     with politely():
         _given(image, models)

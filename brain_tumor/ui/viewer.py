@@ -372,7 +372,7 @@ def _position(scan: Scan) -> Any:
 
 
 def strip(findings: list[Finding], count: int, stopped: bool = False, seconds: float = 0.0) -> str:
-    """A bar per slice, as high as a tumour is probable, and the most suspicious slices to press.
+    """A bar per slice, as high as a tumour is suspected, and the most suspicious slices to press.
 
     Args:
         findings: so far.
@@ -388,7 +388,7 @@ def strip(findings: list[Finding], count: int, stopped: bool = False, seconds: f
         so_far = f"{done} of {count} slices"
         words = f"Stopped: {so_far}. {words}" if stopped else f"{so_far}{_left(done, count, seconds)} …"
     return (
-        f'<div class="strip" role="group" aria-label="Probability of a tumour along the scan">{bars}{waiting}</div>'
+        f'<div class="strip" role="group" aria-label="Suspicion of a tumour along the scan">{bars}{waiting}</div>'
         f'<p class="suspicious">{words}</p>'
     )
 
@@ -402,7 +402,7 @@ def _words(findings: list[Finding]) -> str:
     words = f"Most suspicious first: {buttons}" if buttons else "No slice is suspicious."
     uncertain = sum(finding.consensus.verdict == UNCERTAIN for finding in findings)
     if uncertain and not buttons:
-        words = f"A tumour is nowhere as probable as {MIN_SUSPICION:.0%}".replace("%", " %")
+        words = f"Nowhere is a tumour suspected by {MIN_SUSPICION:.0%} or more".replace("%", " %")
         words += f", but about {uncertain} of {count} slices the models are uncertain."
     refused = sum(finding.consensus.refused for finding in findings)
     if refused == count:
@@ -429,4 +429,4 @@ def _text(finding: Finding) -> str:
     if found.refused:
         return "no brain slice"
     verdict = DISPLAY_TEXT.get(found.verdict, f"perhaps {DISPLAY_TEXT[found.leading].lower()}")
-    return f"{verdict}, tumour {html.percent(finding.suspicion)}"
+    return f"{verdict}, suspicion {html.percent(finding.suspicion)}"
