@@ -106,6 +106,20 @@ class Caution:
     unknown: bool = False
     doubtful: tuple[str, ...] = ()
 
+    def also(self, other: Caution | None) -> Caution:
+        """This and the other, which is said first."""
+        if other is None:
+            return self
+        doubtful = tuple(name for name in CLASS_NAMES if name in (*self.doubtful, *other.doubtful))
+        return Caution(f"{other.text} {self.text}", self.unknown or other.unknown, doubtful)
+
+
+BRIGHTER = Caution(
+    "It is shown brighter than the slices that the models learned from: on such slices they miss tumours.",
+    doubtful=("notumor",),
+)
+"""How often: "Scans from elsewhere" in docs/trust.md."""
+
 
 @dataclass(frozen=True)
 class Acquisition:

@@ -80,7 +80,7 @@ class Examination:
     Attributes:
         name: what the slice is called, without its path.
         image: RGB, at most about `MAX_PIXELS` large.
-        caution: what makes the models less believable on it, or None: `Volume.caution`.
+        caution: what makes the models less believable on it, or None: `Volume.caution_in`.
         place: which slice of a scan it is, or None.
         synthetic: drawn by a program, of no patient.
         shown_by: the settings by which a page showed it last: models, class to explain, method.

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
 
-from brain_tumor.acquisition import Caution
+from brain_tumor.acquisition import BRIGHTER, Caution
 from brain_tumor.images import MIN_SIDE, ImageError
 
 SLICED_ALONG = {"axial": 2, "coronal": 1, "sagittal": 0, "original": 2}
@@ -22,6 +22,9 @@ LINEAR_EXACT, LINEAR, SIGMOID = "LINEAR_EXACT", "LINEAR", "SIGMOID"  # values of
 # Fewer slices than these give a strip between which all is interpolation, not a view from another side.
 _MIN_REFORMATTED = 16
 _MAX_SIDE = 4096  # of a slice whose pixels are made square, px
+# A window is brighter than the one in which the scan opens where it shows the middle of that one lighter than this
+# grey, in [0, 1]. Windows that show it at 0.66 and 0.73 cost two scans most of their tumours (docs/trust.md).
+_MIDDLE_SHOWN_AT = 0.6
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,14 @@ class Volume:
         """The file's first window; without one, as the slices were made that the models learned from: from the darkest
         to the brightest value of a slice, in the median of those in the middle half of the stack."""
         return self.presets[0] if self.presets else self._learned_window()
+
+    def caution_in(self, window: Window | None) -> Caution | None:
+        """`caution`, and what a window that was set by hand adds to it; None means `default_window`."""
+        if window is None or self.colour or self.presets:
+            return self.caution
+        shown = float(window.apply(np.float64(self.default_window.centre)))
+        brighter = (1 - shown if self.inverted else shown) > _MIDDLE_SHOWN_AT
+        return BRIGHTER.also(self.caution) if brighter else self.caution
 
     def _axis(self, plane: str) -> int:
         if plane not in self.planes:

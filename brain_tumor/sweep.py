@@ -45,9 +45,10 @@ def sweep(volume: Volume, plane: str, window: Window | None, models: Sequence[st
         CheckpointError: a model cannot be loaded.
     """
     classifiers = [load_model(name) for name in models]
+    caution = volume.caution_in(window)
     remaining = iter(range(volume.count(plane)))
     while indices := list(islice(remaining, BATCH)):
-        examined = [Examination(volume.slice(plane, index, window), "", volume.caution) for index in indices]
+        examined = [Examination(volume.slice(plane, index, window), "", caution) for index in indices]
         answers = [classifier.read([one.image for one in examined]) for classifier in classifiers]
         for index, one, *readings in zip(indices, examined, *answers, strict=True):
             yield Finding(index, consensus_of_readings(classifiers, readings, one))

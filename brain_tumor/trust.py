@@ -67,7 +67,7 @@ class Consensus:
         support: how often they were right on slices of patients not seen that they scored like this together; None
             where that has not been measured.
         surest_place: `Prediction.surest_place`, mean over the models that say where; None where none does.
-        caution: what makes all models less believable on this slice, sentences, or None: `Volume.caution`.
+        caution: what makes all models less believable on this slice, sentences, or None: `Volume.caution_in`.
     """
 
     verdict: str

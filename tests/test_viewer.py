@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -12,9 +13,10 @@ import pytest
 from scans import head, save, series
 from test_trust import answer
 
+from brain_tumor.acquisition import Caution
 from brain_tumor.images import ImageError
 from brain_tumor.sweep import Finding
-from brain_tumor.trust import consensus
+from brain_tumor.trust import UNCERTAIN, consensus
 from brain_tumor.ui import classify, viewer
 from brain_tumor.ui.latest import Latest, unless_overtaken
 from brain_tumor.ui.viewer import RUN, STOP, Scan, Sweeping
@@ -45,6 +47,26 @@ def test_all_that_the_controls_say_counts_whichever_was_moved_last(scan):
     assert (updates[0].plane, updates[0].index, updates[0].window.width) == ("coronal", 28, 50.0)
     # The slider follows, to the limits of the new plane.
     assert (updates[viewer._POSITION]["value"], updates[viewer._POSITION]["maximum"]) == (29, 56)
+
+
+def test_a_window_that_is_brighter_than_the_one_in_which_a_scan_opens_makes_an_all_clear_doubtful(scan):
+    window = scan.volume.default_window
+    for centre, width, brighter in (
+        (window.centre, window.width, False),
+        (window.centre, window.width / 2, False),  # more contrast, no brighter
+        (1.3 * window.centre, window.width, False),
+        (0.7 * window.centre, 0.7 * window.width, True),
+    ):
+        seen = scan.at(None, None, centre, width).examination()
+        assert (seen.caution is not None) is brighter
+        if brighter:
+            healthy = [answer("resnet18", "notumor")]
+            assert consensus(healthy, caution=seen.caution).verdict == UNCERTAIN
+            assert "miss tumours" in consensus(healthy, caution=seen.caution).caution
+            assert consensus([answer("resnet18", "glioma")], caution=seen.caution).verdict == "glioma"
+    flair = replace(scan, volume=replace(scan.volume, caution=Caution("This is FLAIR.", doubtful=("glioma",))))
+    both = flair.at(None, None, 0.7 * window.centre, 0.7 * window.width).examination().caution
+    assert both.text.startswith("This is FLAIR. ") and both.doubtful == ("glioma", "notumor")
 
 
 @pytest.mark.parametrize(("position", "shown"), [(99, 40), (0, 1), (-5, 1)])

@@ -286,7 +286,7 @@ def _outcome(
 ) -> Outcome:
     verdicts, suspects, located = Counter(), Counter(), Counter()
     for index, box in boxes.items():
-        examined = Examination(volume.slice(PLANE, index, window), "", volume.caution)
+        examined = Examination(volume.slice(PLANE, index, window), "", volume.caution_in(window))
         readings = [classifier.read([examined.image])[0] for classifier in classifiers]
         verdicts[consensus_of_readings(classifiers, readings, examined).verdict] += 1
         for classifier, reading in zip(classifiers, readings, strict=True):

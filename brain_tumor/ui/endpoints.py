@@ -163,11 +163,11 @@ def sweep_scan(
         window_width: the span of values from black to white, above 0; by default that in which it opens.
 
     Returns:
-        place: as of classify, without slice. caution: why the scan is unlike what the networks know, or null.
-        most_suspicious: numbers of up to five slices, the most suspicious first, none of them next to another; empty
-        where the suspicion is nowhere 0.2. rows: a list, for each slice of the plane in its order slice (its number,
-        from 1), suspicion (probability that it shows a tumour, times how surely one is seen at the surest place, in
-        [0, 1]; 0 where it is taken for no brain slice) and consensus (as of classify).
+        place: as of classify, without slice. caution: why the scan, or how it is shown, is unlike what the networks
+        know, or null. most_suspicious: numbers of up to five slices, the most suspicious first, none of them next to
+        another; empty where the suspicion is nowhere 0.2. rows: a list, for each slice of the plane in its order slice
+        (its number, from 1), suspicion (probability that it shows a tumour, times how surely one is seen at the surest
+        place, in [0, 1]; 0 where it is taken for no brain slice) and consensus (as of classify).
     """
     with politely():
         _given(image, models)
@@ -177,10 +177,11 @@ def sweep_scan(
         count = scan.volume.count(scan.plane)
         findings = list(progress.tqdm(sweep(scan.volume, scan.plane, scan.window, models), total=count, unit="slices"))
     place = Place.of(scan.volume, scan.plane, scan.index, scan.window).to_json()
+    caution = scan.volume.caution_in(scan.window)
     del place["slice"]
     return {
         "place": place,
-        "caution": scan.volume.caution and scan.volume.caution.text,
+        "caution": caution and caution.text,
         "most_suspicious": [finding.index + 1 for finding in most_suspicious(findings)],
         "rows": [
             {

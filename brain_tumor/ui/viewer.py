@@ -114,7 +114,7 @@ class Scan:
         """The slice, under a name that says nothing about the patient."""
         place = Place.of(self.volume, self.plane, self.index, self.window)
         image = self.volume.slice(self.plane, self.index, self.window)
-        return Examination(image, place.name, self.volume.caution, place)
+        return Examination(image, place.name, self.volume.caution_in(self.window), place)
 
 
 @dataclass(eq=False)
