@@ -202,10 +202,8 @@ def headline(consensus: Consensus) -> str:
     """The consensus in a few words."""
     if consensus.verdict == REFUSED:
         return "Not answered"
-    leading = f"{DISPLAY_TEXT[consensus.leading]}, {percent(consensus.probability)}"
-    if consensus.verdict == UNCERTAIN:
-        return f"Uncertain: perhaps {leading[0].lower()}{leading[1:]}"
-    return leading
+    said = f"Uncertain: {consensus.guess}" if consensus.verdict == UNCERTAIN else DISPLAY_TEXT[consensus.leading]
+    return f"{said}, {percent(consensus.probability)}"
 
 
 def consensus_sentences(consensus: Consensus) -> list[str]:

@@ -114,6 +114,13 @@ class Consensus:
         return len(self.prediction_set) > 1 and any(DISPLAY_TEXT[n].lower() not in named for n in self.prediction_set)
 
     @property
+    def guess(self) -> str:
+        """What an uncertain verdict leaves: "perhaps glioma"; "if a tumour, glioma" where one is hardly seen."""
+        text = DISPLAY_TEXT[self.leading].lower()
+        seen = self.leading == "notumor" or self.surest_place is None or self.surest_place >= LEAST_SEEN
+        return f"perhaps {text}" if seen else f"if a tumour, {text}"
+
+    @property
     def decided(self) -> bool:
         return self.verdict not in (UNCERTAIN, REFUSED)
 

@@ -225,6 +225,7 @@ def test_a_tumour_that_is_named_but_hardly_seen_is_not_believed():
         "All 3 models say glioma, but those that say where hardly see one anywhere: 20 % sure at the surest place, on "
         "average."
     )
+    assert found.guess == "if a tumour, glioma"
     assert asked(None, 0.1, 0.6).verdict == "glioma"
     # What says no place says nothing against one, and where there is no tumour, there is none to see.
     assert asked(None).verdict == "glioma"

@@ -427,7 +427,7 @@ def _row(row: Row, opened: bool, said: str | None) -> str:
     found = row.consensus
     kind = found.verdict if found.verdict in (REFUSED, UNCERTAIN) else "decided"
     leading = DISPLAY_TEXT[found.leading]
-    verdict = {REFUSED: "Not answered", UNCERTAIN: f"Uncertain: perhaps {leading.lower()}"}.get(found.verdict, leading)
+    verdict = {REFUSED: "Not answered", UNCERTAIN: f"Uncertain: {found.guess}"}.get(found.verdict, leading)
     # What the networks score a picture that is no brain MRI slice means nothing.
     probability = "" if found.verdict == REFUSED else _probability(found.probability)
     seen = '<span class="seen">Was in the training data.</span>' if found.seen_by else ""

@@ -104,7 +104,7 @@ def _banner(name: str, found: Consensus) -> str:
         kind, headline = "refused", "Not answered"
         detail = f"{found.why} What the networks below say about it means nothing."
     elif found.verdict == UNCERTAIN:
-        kind, headline = "uncertain", f"Uncertain: perhaps {DISPLAY_TEXT[found.leading].lower()}{probability}"
+        kind, headline = "uncertain", f"Uncertain: {found.guess}{probability}"
         detail = found.why
     else:
         kind = "agree" if found.agreement.unanimous and found.agreement.models > 1 else "single"

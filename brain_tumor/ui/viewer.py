@@ -428,5 +428,5 @@ def _text(finding: Finding) -> str:
     found = finding.consensus
     if found.refused:
         return "no brain slice"
-    verdict = DISPLAY_TEXT.get(found.verdict, f"perhaps {DISPLAY_TEXT[found.leading].lower()}")
+    verdict = DISPLAY_TEXT.get(found.verdict, found.guess)
     return f"{verdict}, suspicion {html.percent(finding.suspicion)}"
