@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -264,11 +264,13 @@ def _decided(found: Mapping[str, Believed]) -> tuple[Decided, Selective]:
 
 
 def _overlaps(found: Mapping[str, Believed]) -> Overlaps | None:
-    """The overlaps of the heatmaps of these networks; None where they were not measured, or of others."""
+    """The overlaps of the heatmaps of these networks, or of some of them; None where they were not measured, or of
+    others."""
     compared = overlaps.read()
-    if compared is None or set(compared.systems) != set(found):
+    if compared is None or not set(compared.systems) <= set(found):
         return None
-    answers = [dict(zip(p.images, p.predicted, strict=True)) for p in (one.predictions for one in found.values())]
+    predictions = (found[name].predictions for name in compared.systems)
+    answers = [dict(zip(p.images, p.predicted, strict=True)) for p in predictions]
     agreed = {
         (image, CLASS_NAMES[answer])
         for image, answer in answers[0].items()
@@ -276,7 +278,9 @@ def _overlaps(found: Mapping[str, Believed]) -> Overlaps | None:
     }
     # The last digits of a logit depend on the machine, so a few answers may differ.
     if len(agreed ^ {(row.image, row.predicted) for row in compared.rows}) > 0.01 * len(agreed):
-        log.warning("The overlaps are of other networks: run `python -m training trust %s`.", " ".join(found))
+        log.warning(
+            "The overlaps are of other networks: run `python -m training trust %s`.", " ".join(compared.systems)
+        )
         return None
     return compared
 
@@ -314,7 +318,7 @@ def places_table(found: Mapping[str, Believed]) -> str:
     """Markdown: how often networks hardly see a tumour that is there, and whether they name it less rightly then."""
     places = {name: surest_places(name) for name in found}
     located = {name: one for name, one in places.items() if one}
-    shown = [[name] for name in located] + ([[*located]] if len(located) > 1 else [])
+    shown = [names for n in (1, 2) for names in combinations(located, n)]
     rows = []
     for names in shown:
         rights = [

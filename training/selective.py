@@ -87,7 +87,7 @@ def decided(
     """Several systems together, on the slices that all of them were asked about.
 
     Args:
-        overlaps: image -> the overlap of their heatmaps, where they agree.
+        overlaps: image -> the overlap of their heatmaps, or of those of some of them; it counts where all agree.
         places: system -> image -> `Prediction.surest_place`, where that was measured.
     """
     overlaps, places = overlaps or {}, places or {}
@@ -106,7 +106,8 @@ def decided(
             for name, p in shared.items()
         ]
         pools = {frozenset(systems): known.pool}
-        found.append(consensus(answers, overlaps.get(image), pools=pools))
+        agree = len({answer.predicted_class for answer in answers}) == 1
+        found.append(consensus(answers, overlaps.get(image) if agree else None, pools=pools))
     leading = [c.leading for c in found]
     right = np.array([CLASS_NAMES.index(name) for name in leading]) == first.labels
     sure = np.array([c.decided for c in found])
