@@ -23,7 +23,7 @@ LINEAR_EXACT, LINEAR, SIGMOID = "LINEAR_EXACT", "LINEAR", "SIGMOID"  # values of
 _MIN_REFORMATTED = 16
 _MAX_SIDE = 4096  # of a slice whose pixels are made square, px
 # A window is brighter than the one in which the scan opens where it shows the middle of that one lighter than this
-# grey, in [0, 1]. Windows that show it at 0.66 and 0.73 cost two scans most of their tumours (docs/trust.md).
+# grey, in [0, 1]: as those do that viewers choose, and that cost two scans most of their tumours (docs/trust.md).
 _MIDDLE_SHOWN_AT = 0.6
 
 

@@ -130,4 +130,11 @@ def test_what_becomes_of_the_slices_is_counted_and_tabulated(known, tmp_path, mo
     for one in outcomes:
         assert sum(one.verdicts.values()) == one.slices
         assert set(one.suspects) == {"resnet18"} and set(one.located) == set(one.suspects if one.tumour else ())
-    assert "| a head with a ball (ball) | with tumour |" in " ".join(elsewhere.outcomes_table().split())
+    told = " ".join(elsewhere.outcomes_table().split())
+    assert "| a head with a ball (ball) | with tumour |" in told
+    listed = json.loads((weights.parent / elsewhere.FILE).read_text())["listed"]
+    assert list(listed) == ["ball"] and all(len(shows) <= 5 for shows in listed["ball"].values())
+    assert "- a head with a ball (ball): of the slices that the page lists as the most suspicious, " in told
+    assert elsewhere._which([True, False, True, True]) == "numbers 1, 3 and 4 of 4 show"
+    assert elsewhere._which([False, True]) == "number 2 of 2 shows"
+    assert elsewhere._which([False]) == "none of 1 shows"

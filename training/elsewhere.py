@@ -12,8 +12,8 @@ import tarfile
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from brain_tumor.inference import Classifier, load_model
 from brain_tumor.labels import CLASS_NAMES, DISPLAY_TEXT
 from brain_tumor.registry import get_spec
 from brain_tumor.slicing import Volume, Window
+from brain_tumor.sweep import most_suspicious, sweep
 from brain_tumor.trust import REFUSED, UNCERTAIN
 from brain_tumor.volumes import read_volume
 from training.data import Box, DataError
@@ -44,6 +45,7 @@ THIN = 40
 BRIGHT = "brighter"
 BRIGHT_PERCENTILES = (0.5, 99.5)
 AS_OPENED = "as opened"
+SUSPICION, PROBABILITY = "by suspicion", "by probability"
 NO_TUMOUR = DISPLAY_TEXT["notumor"].lower()
 
 
@@ -260,9 +262,22 @@ def measure(root: Path, systems: Sequence[str]) -> Path:
     content = {
         "systems": {one.spec.name: one.checkpoint.sha256 for one in classifiers},
         "outcomes": [asdict(outcome) for outcome in outcomes],
+        "listed": {scan.name: _listed(scan, folder, systems) for scan in SCANS if scan.tumour},
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _listed(scan: Scan, folder: Path, systems: Sequence[str]) -> dict[str, list[bool]]:
+    """Which of the slices that the page lists as the most suspicious, in their order, show the tumour; and which of
+    those that it would list by the probability of a tumour alone."""
+    volume, tumour = (read_volume(_path(folder, scan, suffix)) for suffix in ("", "-tumour"))
+    findings = list(sweep(volume, PLANE, None, systems))
+    blind = [replace(one, consensus=replace(one.consensus, surest_place=None)) for one in findings]
+    return {
+        name: [_box(tumour, one.index) is not None for one in most_suspicious(ranked)]
+        for name, ranked in ((SUSPICION, findings), (PROBABILITY, blind))
+    }
 
 
 def _outcomes(scan: Scan, folder: Path, classifiers: Sequence[Classifier]) -> Iterator[Outcome]:
@@ -370,7 +385,28 @@ def outcomes_table() -> str:
                 *(str(one.located[name]) if name in one.located else DASH for name in locating),
             ]
         )
-    return table(header, rows)
+    return "\n\n".join([table(header, rows), *(f"- {sentence}" for sentence in _sentences(titles))])
+
+
+def _sentences(titles: Mapping[str, str]) -> Iterator[str]:
+    """Of each scan with a tumour, which of the slices that the page lists show it."""
+    path = weights_folder().parent / FILE
+    for scan, listed in json.loads(path.read_text(encoding="utf-8"))["listed"].items():
+        by_place, by_class = (_which(listed[name]) for name in (SUSPICION, PROBABILITY))
+        yield (
+            f"{titles[scan]} ({scan}): of the slices that the page lists as the most suspicious, {by_place} the "
+            f"tumour; by the probability of a tumour alone, {by_class} it."
+        )
+
+
+def _which(shows: Sequence[bool]) -> str:
+    """For example "numbers 1 and 2 of 5 show"."""
+    numbers = [str(number) for number, shown in enumerate(shows, 1) if shown]
+    if not numbers:
+        return f"none of {len(shows)} shows"
+    *first, last = numbers
+    listed = f"numbers {', '.join(first)} and {last}" if first else f"number {last}"
+    return f"{listed} of {len(shows)} {'show' if first else 'shows'}"
 
 
 def _suspecting(outcome: Outcome) -> str:
