@@ -322,10 +322,7 @@ def places_table(found: Mapping[str, Believed]) -> str:
     rows = []
     for names in shown:
         rights = [
-            {
-                image: answer == label
-                for image, answer, label in zip(p.images, p.logits.argmax(1), p.labels, strict=True)
-            }
+            dict(zip(p.images, p.predicted == p.labels, strict=True))
             for p in (found[name].predictions for name in names)
         ]
         images = tuple(sorted(set.intersection(*(set(located[name]) for name in names), *map(set, rights))))
