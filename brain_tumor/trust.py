@@ -105,7 +105,8 @@ class Consensus:
         if self.support is None or self.scored == 1:
             return None
         right = f"{self.support.of_hundred} were right (n = {self.support.n:,})"
-        return f"Of 100 slices of unseen patients scored like this together, {right}."
+        though = "; but nearly all of these showed a tumour" if self.hardly_seen else ""
+        return f"Of 100 slices of unseen patients scored like this together, {right}{though}."
 
     @property
     def unsaid(self) -> bool:
@@ -114,11 +115,15 @@ class Consensus:
         return len(self.prediction_set) > 1 and any(DISPLAY_TEXT[n].lower() not in named for n in self.prediction_set)
 
     @property
+    def hardly_seen(self) -> bool:
+        """A tumour is the most probable, and those that say where are sure of no place."""
+        return self.leading != "notumor" and self.surest_place is not None and self.surest_place < LEAST_SEEN
+
+    @property
     def guess(self) -> str:
         """What an uncertain verdict leaves: "perhaps glioma"; "if a tumour, glioma" where one is hardly seen."""
         text = DISPLAY_TEXT[self.leading].lower()
-        seen = self.leading == "notumor" or self.surest_place is None or self.surest_place >= LEAST_SEEN
-        return f"perhaps {text}" if seen else f"if a tumour, {text}"
+        return f"if a tumour, {text}" if self.hardly_seen else f"perhaps {text}"
 
     @property
     def decided(self) -> bool:
