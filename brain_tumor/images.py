@@ -56,8 +56,8 @@ def read_image(
     The format is told from the content, never from the extension. 8-bit pixels are kept as they are. Deeper
     grey ones, integer or real, are scaled to 0..255 between their darkest and their brightest patch of 2 x 2
     pixels: the range that the networks learned from, without single hot pixels. NaN becomes black, and so does
-    an image of a single value. Of 16-bit colour the upper 8 bits are kept. EXIF
-    orientation is applied, and what is transparent shows black, the background of an MRI.
+    an image of a single value. Of 16-bit colour the upper 8 bits are kept. EXIF orientation is applied, and what
+    is transparent shows black, the background of an MRI.
 
     Args:
         source: A PNG, JPEG, TIFF, WebP, GIF or BMP file, as a path, its content or a binary stream (read from

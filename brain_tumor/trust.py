@@ -101,12 +101,12 @@ class Consensus:
 
     @property
     def worth(self) -> str | None:
-        """A sentence on how often `probability` was right; None where it is not known, or a single model's own."""
-        if self.support is None or self.scored == 1:
+        """A sentence on how often `probability` was right; None where it is not known, a single model's own, or counted
+        on slices that most are unlike this one, on which a tumour is hardly seen."""
+        if self.support is None or self.scored == 1 or self.hardly_seen:
             return None
         right = f"{self.support.of_hundred} were right (n = {self.support.n:,})"
-        though = "; but nearly all of these showed a tumour" if self.hardly_seen else ""
-        return f"Of 100 slices of unseen patients scored like this together, {right}{though}."
+        return f"Of 100 slices of unseen patients scored like this together, {right}."
 
     @property
     def unsaid(self) -> bool:
@@ -117,7 +117,7 @@ class Consensus:
     @property
     def hardly_seen(self) -> bool:
         """A tumour is the most probable, and those that say where are sure of no place."""
-        return self.leading != "notumor" and self.surest_place is not None and self.surest_place < LEAST_SEEN
+        return _seen_nowhere(self.leading, self.surest_place)
 
     @property
     def guess(self) -> str:
@@ -246,7 +246,7 @@ def _verdict(
     doubt = remaining and f"{_list(get_spec(p.model).title for p in open_)} cannot rule out {either(remaining)}"
     if 2 * len(open_) > len(measured):
         return UNCERTAIN, f"{_say(votes, leading)}, but {doubt}."
-    if leading != "notumor" and surest is not None and surest < LEAST_SEEN:
+    if _seen_nowhere(leading, surest):
         return UNCERTAIN, f"{_say(votes, leading)}, but {_hardly_seen(predictions, surest)}."
     if overlap is not None and overlap < MIN_OVERLAP and leading != "notumor":
         return UNCERTAIN, f"The models say {text}, but for reasons in different places of the slice."
@@ -267,6 +267,10 @@ def _refused(predictions: Sequence[Prediction]) -> bool:
     if len(strangeness) == len(predictions):
         return bool(refused_together(np.array(strangeness)))
     return 2 * sum(p.refusal_reason is not None for p in predictions) >= len(predictions)
+
+
+def _seen_nowhere(leading: str, surest: float | None) -> bool:
+    return leading != "notumor" and surest is not None and surest < LEAST_SEEN
 
 
 def _hardly_seen(predictions: Sequence[Prediction], surest: float) -> str:

@@ -125,12 +125,11 @@ def classify(
         networks know, or null). answers: a list, for each network model, predicted_class, probabilities (class ->
         softmax in [0, 1]), calibrated_probabilities and prediction_set (classes not ruled out at 95 %; both null
         without calibration), in_distribution (false: taken for no brain MRI slice), refusal_reason (a sentence, or
-        null), seen_in_training (true: the answer is memory, not evidence),
-        surest_place (how much of the place where it sees a tumour most surely is taken for tumour, in [0, 1]; null of
-        networks that do not say where), milliseconds, target_class, method (layercam where a network cannot do
-        location), evidence_found (false: the heatmap is empty), overlay (the slice under the heatmap, a PNG as data
-        URI). shared: where the heatmaps agree: models (those that answer the same question), overlap (in [0, 1]) and
-        overlay; null where there are no two to compare.
+        null), seen_in_training (true: the answer is memory, not evidence), surest_place (how much of the place where it
+        sees a tumour most surely is taken for tumour, in [0, 1]; null where it does not say), milliseconds,
+        target_class, method (layercam where a network cannot do location), evidence_found (false: the heatmap is
+        empty), overlay (the slice under the heatmap, a PNG as data URI). shared: where the heatmaps agree: models
+        (those that answer the same question), overlap (in [0, 1]) and overlay; null where there are no two to compare.
     """
     with politely():
         examination = _slice(image, models, series, plane, slice, window_centre, window_width)
