@@ -12,12 +12,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
 from brain_tumor.labels import CLASS_NAMES
 
 CLASSES = len(CLASS_NAMES)
+FOCUS_CELLS = 10
+"""Side of the window of `focused_resnet`, in cells of 16 px: 160 of the slice's 352 px."""
 
 
 def study_a_baseline() -> nn.Sequential:
@@ -105,6 +109,52 @@ def efficientnet_b0() -> nn.Sequential:
         flatten=nn.Flatten(),
         classifier=study_a_head(backbone.classifier[1].in_features),
     )
+
+
+def focused_resnet() -> nn.Sequential:
+    """ResNet-18 without its last stage, on slices of 352 px; it classes what it sees around one place, see `Focus`."""
+    stages = dict(models.resnet18(weights=None).named_children())
+    kept = {name: stages[name] for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")}
+    return _sequential(**kept, focus=Focus(256, FOCUS_CELLS), fc=nn.Linear(256, CLASSES))
+
+
+class Focus(nn.Module):
+    """Feature maps (N, C, h, w) -> their means (N, C) in a window around the place where a tumour is surest.
+
+    Maps no larger than the window are averaged whole: what is cut out at that size is classed as what it is cut from.
+
+    Attributes:
+        place: 1x1 convolution that says, as a logit, how much of each cell a tumour covers.
+        cells: side of the window.
+    """
+
+    def __init__(self, channels: int, cells: int):
+        super().__init__()
+        self.place = nn.Conv2d(channels, 1, 1)
+        self.cells = cells
+
+    def forward(self, maps: Tensor) -> Tensor:
+        weight = self.window(maps.detach())
+        return (maps * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
+
+    def window(self, maps: Tensor) -> Tensor:
+        """1 in the window, 1/2 on an edge that halves a cell, 0 outside; float (N, 1, h, w)."""
+        height, width = maps.shape[-2:]
+        if max(height, width) <= self.cells:
+            return maps.new_ones(len(maps), 1, height, width)
+        # A place is more than one hot cell.
+        sure = F.avg_pool2d(self.place(maps).sigmoid(), 3, 1, 1)[:, 0]
+        surest = sure.flatten(1).argmax(dim=1)
+        down = self._along(surest // width, height, maps)
+        right = self._along(surest % width, width, maps)
+        return down[:, None, :, None] * right[:, None, None, :]
+
+    def _along(self, index: Tensor, side: int, maps: Tensor) -> Tensor:
+        """The window along one axis, float (N, side): moved inwards where it would stand out."""
+        half = self.cells / 2
+        middle = (index + 0.5).clamp(min(half, side / 2), max(side - half, side / 2))
+        distance = (torch.arange(side, device=maps.device) + 0.5 - middle[:, None]).abs()
+        return (half + 0.5 - distance).clamp(0, 1).to(maps.dtype)
 
 
 def study_a_head(features: int) -> nn.Sequential:

@@ -29,6 +29,7 @@ class Preprocessing:
 
 STUDY_A_CNN = Preprocessing(128, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 IMAGENET = Preprocessing(224, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+FOCUSED = Preprocessing(352, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 UNNORMALIZED = Preprocessing(224, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 

@@ -1,4 +1,4 @@
-"""The nine systems as data. Everything that lists models (page, command line, tests, tables) derives from `MODELS`."""
+"""The systems as data: nine of two seed studies, and this project's own. Everything that lists models (page, command line, tests, tables) derives from `MODELS`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class ModelSpec:
         preprocessing: how the network sees a slice.
         cam_layer: the stage whose output class-activation maps are made from, the last one with spatial extent.
         recipe: how the committed checkpoint is trained, a name in `training.recipes.RECIPES`.
-        study_recipe: how the seed study trained the system.
         patientwise_recipe: how it is trained on patient-wise folds, whose predictions tell how far to believe it.
         location_stages: stages, the finest first, that learn to tell the tumour's place where a recipe asks for it.
         backbone: torchvision's name of the network whose ImageNet weights fit; None where there is none.
         head: the stage that does not come from ImageNet weights; None where the whole network starts at random.
         thaw: parts of the backbone in the order in which progressive unfreezing adds them to the head.
-        study: the seed study that reported the system, "A" or "B".
-        reported_accuracy: what that study reported on its test set, a fraction.
+        study: the seed study that reported the system, "A" or "B"; None for this project's own.
+        study_recipe: how that study trained it; None likewise.
+        reported_accuracy: what that study reported on its test set, a fraction; None likewise.
         offered: shown by the app by default.
     """
 
@@ -44,11 +44,11 @@ class ModelSpec:
     preprocessing: Preprocessing
     cam_layer: str
     recipe: str
-    study_recipe: str
-    study: str
-    reported_accuracy: float
     patientwise_recipe: str
     location_stages: tuple[str, ...]
+    study: str | None = None
+    study_recipe: str | None = None
+    reported_accuracy: float | None = None
     backbone: str | None = None
     head: str | None = None
     thaw: tuple[tuple[str, ...], ...] = ()
@@ -187,6 +187,16 @@ _SPECS = (
         reported_accuracy=0.9510,
         patientwise_recipe="boxes",
         location_stages=("layer3", "layer4"),
+    ),
+    ModelSpec(
+        name="focused_resnet",
+        title="Focused ResNet",
+        build=architectures.focused_resnet,
+        preprocessing=preprocessing.FOCUSED,
+        cam_layer="layer3",
+        recipe="focused",
+        patientwise_recipe="focused_short",
+        location_stages=("layer3",),
     ),
 )
 

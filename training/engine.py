@@ -29,8 +29,9 @@ from brain_tumor.preprocessing import normalize
 from brain_tumor.registry import ModelSpec
 from training.augmentation import augment, draw
 from training.cpu import speed_up
+from training.crops import cut
 from training.data import Samples
-from training.location import WithLocation, location_losses
+from training.location import WithLocation, location_losses, place_layer
 from training.recipes import Phase, Recipe
 
 STATE_FILE = "state.safetensors"
@@ -189,14 +190,12 @@ class _Run:
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         groups = parameter_groups(self.network, self.spec, phase)
         if isinstance(self.learner, WithLocation):
-            groups.append({"name": "location", "params": [*self._location()], "base_lr": phase.head_lr})
+            taught = {"name": "location", "params": self.learner.teacher_parameters(), "base_lr": phase.head_lr}
+            groups += [taught] if taught["params"] else []
         optimizer = _optimizer(self.recipe, groups)
         _restore_optimizer(optimizer, optimizer_state)
         # DDP looks at requires_grad when it is built, hence once a phase.
         self.model, self.optimizer = self.accelerator.prepare(self.learner, optimizer)
-
-    def _location(self) -> Iterator[nn.Parameter]:
-        return self.learner.location.parameters()
 
     def _epoch(self, epoch: int, phase: Phase, epoch_in_phase: int, train_data: _Resized, val_data: _Resized) -> None:
         started = time.perf_counter()
@@ -209,7 +208,9 @@ class _Run:
         self.model.train()
         totals = torch.zeros(2, device=device)
         # Copied now: a copy amid the epoch would have the host wait until the GPU has done all it was given.
-        todo = [batch.to(device) for batch in batches(len(samples), self.recipe.batch_size, self.seed, epoch)]
+        order = batches(len(samples), self.recipe.batch_size, self.seed, epoch)
+        todo = [batch.to(device) for batch in order]
+        known = samples.labels.cpu(), samples.boxes.cpu()
         title = f"epoch {epoch + 1}/{self.recipe.epochs}"
         bar = tqdm(todo, desc=title, leave=False, disable=not self._shows_progress())
         for step, batch in enumerate(bar):
@@ -218,9 +219,12 @@ class _Run:
             changes = draw(len(batch), self.recipe.augmentation, drawing)
             mine = share(len(batch), rank, world)
             indices = batch[mine]
+            labels = samples.labels[indices]
+            if self.recipe.crops:
+                changes, shown = cut(changes, *(values[order[step]] for values in known), self.recipe.crops, drawing)
+                labels = shown[mine].to(device, non_blocking=True)
             pixels = augment(samples.pixels[indices], changes.take(mine), size)
             inputs = normalize(pixels, self.spec.preprocessing).contiguous(memory_format=torch.channels_last)
-            labels = samples.labels[indices]
             with self.accelerator.autocast():
                 outputs = self.model(inputs)
             logits = outputs[0] if self.recipe.box_weight else outputs
@@ -290,7 +294,8 @@ class _Run:
             source = self.average.module if self.average is not None else self.network
             kept = source.state_dict()
             if isinstance(self.learner, WithLocation):
-                kept = kept | _prefixed("location", self.learner.location.state_dict())
+                location = place_layer(source) or self.learner.location
+                kept = kept | _prefixed("location", location.state_dict())
             self.best = {key: value.detach().cpu().clone() for key, value in kept.items()}
 
     def _out_of_patience(self) -> bool:
@@ -324,7 +329,7 @@ class _Run:
         tensors = _prefixed("network", self.network.state_dict()) | _prefixed("best", self.best)
         if self.average is not None:
             tensors |= _prefixed("average", self.average.state_dict())
-        if isinstance(self.learner, WithLocation):
+        if isinstance(self.learner, WithLocation) and not self.learner.shared:
             tensors |= _prefixed("location", self.learner.location.state_dict())
         for i, parameter in enumerate(_parameters(self.optimizer)):
             tensors |= _prefixed(f"optimizer.{i}", self.optimizer.state.get(parameter, {}))
@@ -372,7 +377,7 @@ class _Run:
         self.best = _under("best", tensors)
         if self.average is not None:
             self.average.load_state_dict(_under("average", tensors))
-        if isinstance(self.learner, WithLocation):
+        if isinstance(self.learner, WithLocation) and not self.learner.shared:
             self.learner.location.load_state_dict(_under("location", tensors))
         log.info("Resuming %s after epoch %d.", self.folder, self.progress.next_epoch)
         return _under("optimizer", tensors)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from brain_tumor.architectures import Focus
 from brain_tumor.location import joined
 
 # Samples per side of a cell by which its covered share is measured.
@@ -33,9 +34,16 @@ class WithLocation(nn.Module):
         for name in stages:
             network.get_submodule(name).register_forward_hook(self._keeper(name))
         device = next(network.parameters()).device
+        self.shared = place_layer(network)
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, size, size, device=device))
-        self.location = nn.Conv2d(sum(self._maps.pop(name).shape[1] for name in stages), 1, 1, device=device)
+        self.location = self.shared or nn.Conv2d(
+            sum(self._maps.pop(name).shape[1] for name in stages), 1, 1, device=device
+        )
+
+    def teacher_parameters(self) -> list[nn.Parameter]:
+        """What is learned beside the network's own parameters."""
+        return [] if self.shared else [*self.location.parameters()]
 
     def _keeper(self, name: str):
         def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -51,6 +59,11 @@ class WithLocation(nn.Module):
         # backward pass on several CPU threads writes past its memory (torch 2.15, oneDNN).
         weight, bias = self.location.weight.flatten(1), self.location.bias
         return logits, F.linear(together.permute(0, 2, 3, 1), weight, bias)[..., 0].float()
+
+
+def place_layer(network: nn.Module) -> nn.Conv2d | None:
+    """The network's own layer that says where the tumour lies, by which it chooses where to look; None without."""
+    return next((module.place for module in network.modules() if isinstance(module, Focus)), None)
 
 
 def coverage(boxes: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:

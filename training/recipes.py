@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+from brain_tumor.architectures import FOCUS_CELLS
 from training.augmentation import Augmentation
+from training.crops import Crops
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Recipe:
         ema: decay per step of the averaged weights that are validated and kept; 0 means the weights themselves.
         box_weight: how much the tumour boxes teach beside the labels (`training.location`), as a factor of the second
             loss; 0 means not at all.
+        crops: windows around tumours, and where there is none, instead of whole slices (`training.crops`); slices with
+            a tumour whose box is not known are left out. None means whole slices.
         validate: False trains on the validation images too and keeps the last epoch, for a schedule that is settled.
     """
 
@@ -111,6 +115,7 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float = 0.0
     box_weight: float = 0.0
+    crops: Crops | None = None
     validate: bool = True
 
     @property
@@ -200,6 +205,17 @@ _TWO_TEACHERS = replace(
     resolutions=((0, 96), (13, 128), (21, 176), (24, 224)),
 )
 
+# What a window shows is larger than in the whole slice, so training starts from as few pixels as for those.
+_FOCUSED = replace(
+    _BOXES,
+    phases=_everything(26, 1.5e-3),
+    # Windows are cut from slices as the network will see them.
+    load_size=352,
+    resolutions=((0, 96), (10, 128), (19, 160)),
+    augmentation=replace(_ACQUISITION_STRONG, translation=0.0),
+    crops=Crops(side=FOCUS_CELLS / 22, spread=1.4, jitter=0.25, elsewhere=0.3),
+)
+
 _SMALL_NETWORK = Recipe(
     phases=_everything(40, 1e-3),
     optimizer="adamw",
@@ -276,6 +292,8 @@ RECIPES: dict[str, Recipe] = {
         phases=(*_BOXES_TWICE.phases, Phase("full size", 6, head_lr=5e-4, backbone_lr=5e-4)),
     ),
     "boxes_deep": _BOXES_DEEP,
+    "focused_short": _FOCUSED,
+    "focused": replace(_FOCUSED, protocol="published", augmentation=replace(_ACQUISITION, translation=0.0)),
     "two_teachers": _TWO_TEACHERS,
     "two_teachers_thrice": replace(
         # For a network that still learns fast when a phase ends: it grows again from 128 px, and again.

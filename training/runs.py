@@ -14,7 +14,7 @@ from accelerate.utils import parse_flag_from_env
 
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.registry import get_spec
-from training.data import load_samples
+from training.data import FIGSHARE, load_samples
 from training.engine import TrainingError, automatic_precision, train
 from training.export import described, export, git_commit
 from training.initialisation import initial_network
@@ -84,6 +84,8 @@ def train_system(
         raise TrainingError(str(error)) from None
     if recipe.box_weight:
         split = replace(split, train=with_boxes(split.train, root))
+    if recipe.crops:
+        split = replace(split, train=[r for r in split.train if r.box or r.label not in FIGSHARE.counts["images"]])
     size = spec.preprocessing.size
     log.info("%s: %d images to train, %d to validate.", folder.name, len(split.train), len(split.val))
     state, progress = train(
