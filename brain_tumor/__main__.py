@@ -224,10 +224,11 @@ def _models(arguments: argparse.Namespace) -> int:
             )
             continue
         measured = f"{model.measured_accuracy:.2%}" if model.measured_accuracy is not None else "-"
+        reported = f"{model.spec.reported_accuracy:.2%}" if model.spec.reported_accuracy is not None else "-"
         size = f"{found.size_bytes / 2**20:.1f} MiB" if found else "-"
         print(
             f"{model.spec.name:<22}  {found.source if found else '-':<8}  {size:>8}  "
-            f"{model.spec.reported_accuracy:>8.2%}  {measured:>8}  {found.sha256[:16] if found else 'no checkpoint'}"
+            f"{reported:>8}  {measured:>8}  {found.sha256[:16] if found else 'no checkpoint'}"
         )
     return 0
 

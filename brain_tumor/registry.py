@@ -1,4 +1,7 @@
-"""The systems as data: nine of two seed studies, and this project's own. Everything that lists models (page, command line, tests, tables) derives from `MODELS`."""
+"""The systems as data: nine of two seed studies, and one of this project's own.
+
+Everything that lists models (page, command line, tests, tables) derives from `MODELS`.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,11 @@ class ModelSpec:
     head: str | None = None
     thaw: tuple[tuple[str, ...], ...] = ()
     offered: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Whose system it is, in words."""
+        return f"study {self.study}" if self.study else "this project"
 
 
 _SPECS = (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from brain_tumor.architectures import load_backbone, split
+from brain_tumor.architectures import Focus, load_backbone, split
 from brain_tumor.registry import MODELS, ModelSpec, build_model, get_spec
 
 BACKBONES = {
@@ -33,6 +33,11 @@ def linear(inputs: int, outputs: int) -> int:
 
 def batch_norm(channels: int) -> int:
     return 2 * channels
+
+
+def residual_stage(inputs: int, outputs: int) -> int:
+    """Two blocks of two convolutions, and the one that makes the first block's input fit."""
+    return 9 * inputs * outputs + 3 * 9 * outputs**2 + inputs * outputs + 5 * batch_norm(outputs)
 
 
 def study_a_head(features: int) -> int:
@@ -66,6 +71,13 @@ PARAMETERS = {
         + linear(256, 4)
     ),
     "resnet50_linear_probe": lambda: backbone("resnet50_linear_probe") + linear(2048, 4),
+    "focused_resnet": lambda: (
+        (7 * 7 * 3 * 64 + batch_norm(64) + 4 * (9 * 64 * 64 + batch_norm(64)))
+        + residual_stage(64, 128)
+        + residual_stage(128, 256)
+        + linear(256, 1)
+        + linear(256, 4)
+    ),
 }
 DROPOUTS = {
     "cnn_v1": [],
@@ -77,6 +89,7 @@ DROPOUTS = {
     "efficientnet_b0": [0.3, 0.4, 0.3],
     "baseline_cnn": [0.5],
     "resnet50_linear_probe": [],
+    "focused_resnet": [],
 }
 
 
@@ -172,3 +185,56 @@ def test_foreign_weights_are_refused(foreign):
     with pytest.raises(ValueError, match=r"another architecture.*(layer|conv|features)"):
         load_backbone(network, weights, "fc")
     assert torch.equal(network.conv1.weight, before)
+
+
+# --- Looking at one place ---------------------------------------------------------------------------------------------
+
+
+def focus_on(row: int, column: int, side: int = 22) -> tuple[Focus, torch.Tensor]:
+    """A layer that takes the first feature map for the tumour's place, and maps with one hot spot."""
+    focus = Focus(3, 10)
+    with torch.no_grad():
+        focus.place.weight.copy_(torch.tensor([8.0, 0.0, 0.0]).view(1, 3, 1, 1))
+        focus.place.bias.fill_(-4.0)
+    maps = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) / 10
+    maps[0, 0, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = 1
+    return focus, maps
+
+
+@torch.no_grad()
+def test_maps_as_small_as_the_window_are_averaged_whole():
+    focus, maps = focus_on(0, 0, side=10)
+    torch.testing.assert_close(focus(maps), maps.mean(dim=(2, 3)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("place", "rows", "columns"),
+    [((10, 12), (5, 16), (7, 18)), ((0, 21), (0, 10), (12, 22)), ((21, 3), (12, 22), (0, 10))],
+    ids=["amid", "upper right corner", "lower edge"],
+)
+def test_the_window_lies_around_the_surest_place_and_within_the_slice(place, rows, columns):
+    focus, maps = focus_on(*place)
+    window = focus.window(maps)[0, 0]
+    assert window.sum() == 100
+    inside = torch.zeros(22, 22, dtype=torch.bool)
+    inside[slice(*rows), slice(*columns)] = True
+    assert torch.equal(window > 0, inside)
+    expected = (maps * window).sum(dim=(2, 3)) / 100
+    torch.testing.assert_close(focus(maps), expected)
+
+
+@torch.no_grad()
+def test_what_lies_outside_the_window_does_not_count():
+    focus, maps = focus_on(10, 12)
+    changed = maps.clone()
+    changed[:, 1:, 16:] = 9.0
+    assert torch.equal(focus(changed), focus(maps))
+
+
+@torch.no_grad()
+def test_each_slice_of_a_batch_has_its_own_window():
+    focus, first = focus_on(4, 4)
+    _, second = focus_on(17, 15)
+    together = focus(torch.cat([first, second]))
+    torch.testing.assert_close(together, torch.cat([focus(first), focus(second)]))

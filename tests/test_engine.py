@@ -23,11 +23,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import training.export
+from brain_tumor.architectures import Focus
 from brain_tumor.checkpoints import REQUIRED_FIELDS, find_checkpoint, load_network, read_config
 from brain_tumor.labels import CLASS_NAMES
 from brain_tumor.preprocessing import Preprocessing
 from brain_tumor.registry import MODELS, ModelSpec, get_spec
 from training.augmentation import Augmentation
+from training.crops import Crops
 from training.data import KAGGLE, Samples
 from training.engine import STATE_FILE, TrainingError, batches, resolution, share, train
 from training.export import git_commit
@@ -54,6 +56,11 @@ def toy_network() -> nn.Sequential:
     )
 
 
+def focused_end() -> dict[str, nn.Module]:
+    """A window of half of the slice, and no dropout: the place alone is what such a run has more to bring back."""
+    return {"focus": Focus(16, 8), "fc": nn.Linear(16, 4)}
+
+
 TOY = ModelSpec(
     name="toy",
     title="Toy",
@@ -68,6 +75,10 @@ TOY = ModelSpec(
     location_stages=("relu2",),
     head="fc",
     thaw=(("conv2", "bn2"),),
+)
+FOCUSED = replace(
+    TOY,
+    build=lambda: nn.Sequential(OrderedDict([*list(toy_network().named_children())[:6], *focused_end().items()])),
 )
 ALL = Phase("all", 3, head_lr=1e-3, backbone_lr=1e-3)
 PLAIN = Recipe(
@@ -94,6 +105,7 @@ PHASES = Recipe(
 )
 MOMENTUM = replace(PHASES, optimizer="sgd", momentum=0.9, schedule=Cosine(), ema=0.0, resolutions=())
 BOXES = replace(PHASES, box_weight=1.0, validate=False)
+CROPS = replace(BOXES, load_size=64, resolutions=(), crops=Crops(side=0.5, spread=1.3, jitter=0.2, elsewhere=0.3))
 # Plain gradient descent and no noise: what differs between one process and two is the order of sums alone.
 SHARED = Recipe(
     phases=(Phase("first", 2, head_lr=0.02, backbone_lr=0.02), Phase("second", 1, head_lr=0.01, backbone_lr=0.01)),
@@ -106,6 +118,7 @@ RUNS = {
     "phases": (TOY, PHASES),
     "momentum": (TOY, MOMENTUM),
     "boxes": (TOY, BOXES),
+    "crops": (FOCUSED, CROPS),
 }
 
 
@@ -210,16 +223,17 @@ def test_shares_are_disjoint_complete_and_even(n, world):
 @pytest.mark.parametrize("name", RECIPES)
 def test_resolution_grows_to_the_input_size_within_each_phase(name):
     recipe = RECIPES[name]
+    last = recipe.resolutions[-1][1] if recipe.crops else 224
     sizes = [resolution(recipe, 224, epoch) for epoch in range(recipe.epochs)]
     first = 0
     for phase in recipe.phases:
         own = sizes[first : first + phase.epochs]
         first += phase.epochs
         assert own == sorted(own)
-    assert sizes[-1] == 224
+    assert sizes[-1] == last
     starts = dict(recipe.resolutions)
     assert all(sizes[first] == px and (first == 0 or sizes[first - 1] != px) for first, px in starts.items())
-    assert starts or set(sizes) == {224}
+    assert starts or set(sizes) == {last}
 
 
 def test_toy_classes_are_learned(tmp_path):
@@ -234,7 +248,9 @@ def test_toy_classes_are_learned(tmp_path):
     assert (tmp_path / "log.txt").read_text().count("\n") == 3
 
 
-@pytest.mark.parametrize(("case", "kill_after"), [("plain", 2), ("phases", 7), ("momentum", 4), ("boxes", 11)])
+@pytest.mark.parametrize(
+    ("case", "kill_after"), [("plain", 2), ("phases", 7), ("momentum", 4), ("boxes", 11), ("crops", 11)]
+)
 def test_killed_run_ends_as_if_it_had_not_been(case, kill_after, tmp_path):
     spec, recipe = RUNS[case]
     killed = start("train", case, tmp_path / "killed")

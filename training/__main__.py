@@ -260,7 +260,8 @@ def _measure(system: str, protocols: Iterable[str], root: Path) -> None:
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     root = data_root(arguments.data)
-    systems = [get_spec(system).name for system in arguments.systems or MODELS]
+    named = [get_spec(system) for system in arguments.systems or MODELS]
+    systems = [spec.name for spec in named if spec.study or not arguments.study or arguments.systems]
     for protocol in PROTOCOLS.values():
         protocol(root)  # a data set that is missing is better missed now than after hours
     for system in systems:

@@ -177,7 +177,7 @@ def results_table() -> str:
 
 
 def _results_row(spec: ModelSpec) -> list[str]:
-    row = [spec.title, spec.study, percent(spec.reported_accuracy), _reproduced_cell(spec.name)]
+    row = [spec.title, spec.study or "ours", percent(spec.reported_accuracy), _reproduced_cell(spec.name)]
     parameters = millions(count_parameters(spec))
     if spec.name not in systems_with_weights():
         found = reproduction(spec.name)
@@ -347,7 +347,11 @@ def _introduction(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
 
 def _results_section(spec: ModelSpec, config: dict[str, Any], results: list[Result]) -> Iterator[str]:
     yield "## Results"
-    yield f"Study {spec.study}, which proposed this system, reported an accuracy of {percent(spec.reported_accuracy)}."
+    if spec.study:
+        reported = percent(spec.reported_accuracy)
+        yield f"Study {spec.study}, which proposed this system, reported an accuracy of {reported}."
+    else:
+        yield "The system is this project's own; nobody else has reported on it."
     if not results:
         yield "This checkpoint has not been measured yet."
         return
@@ -423,7 +427,7 @@ def _result_row(result: Result) -> list[str]:
 
 def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
     recipe = config["recipe"]
-    whose = f"that of study {spec.study}" if recipe["name"] == spec.study_recipe else f"not that of study {spec.study}"
+    whose = f"{'' if recipe['name'] == spec.study_recipe or not spec.study else 'not '}that of {spec.origin}"
     libraries = ", ".join(f"{name} {version}" for name, version in config["libraries"].items())
     facts = [
         ("recipe", f"`{recipe['name']}` of `training/recipes.py`, {whose}"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from brain_tumor.checkpoints import CONFIG_FILE, Checkpoint, read_config, weights_folder
 from brain_tumor.registry import get_spec
+from training.engine import TrainingError
 from training.evaluation import measure, read_predictions, write_predictions
 from training.export import HISTORY_FILE
 from training.protocols import PROTOCOLS
@@ -58,6 +59,8 @@ def reproduce_study(
         epoch too. Of the weights themselves none is kept there.
     """
     recipe = get_spec(system).study_recipe
+    if recipe is None:
+        raise TrainingError(f"No study reported {system}: leave out --study to train it as it is offered.")
     test = PROTOCOLS[RECIPES[recipe].protocol](root).test
     paths = []
     for seed in seeds:

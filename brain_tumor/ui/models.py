@@ -156,7 +156,7 @@ def overview(systems: Sequence[Measured], timed: Latency | None) -> str:
 
 
 def _count(n: int) -> str:
-    return {9: "Nine"}.get(n, str(n))
+    return {9: "Nine", 10: "Ten"}.get(n, str(n))
 
 
 def _advice(systems: Sequence[Measured]) -> str:
@@ -216,11 +216,11 @@ def _row(system: Measured, heads: Sequence[str]) -> str:
     else:
         trained = DASH, "no checkpoint here"
     cells = [
-        (f"<b>{escape(spec.title)}</b>", f"study {escape(spec.study)}"),
+        (f"<b>{escape(spec.title)}</b>", escape(spec.origin)),
         _patientwise_cell(system.patientwise),
         _cell(system.published, " ‡" if system.chose_epoch else ""),
         _cell(system.clean),
-        (_percent(spec.reported_accuracy), reproduced),
+        (DASH if spec.reported_accuracy is None else _percent(spec.reported_accuracy), reproduced),
         (_millions(system.parameters), ""),
         (DASH if system.relative_time is None else _times(system.relative_time), ""),
         trained,
@@ -261,7 +261,8 @@ def _accuracies(system: Measured) -> Iterator[tuple[int, str, float, Share | Non
     }
     for name, look in KINDS:
         if look == REPORTED:
-            yield look, name, system.spec.reported_accuracy, None
+            if system.spec.reported_accuracy is not None:
+                yield look, name, system.spec.reported_accuracy, None
         elif share := shares[look]:
             yield look, name, share.value, share
 
@@ -589,11 +590,11 @@ def _made(system: Measured) -> str:
     if not config:
         return ""
     recipe, data = config["recipe"], config["data"]
-    own = recipe["name"] == system.spec.study_recipe
+    own = recipe["name"] == system.spec.study_recipe or not system.spec.study
     facts = [
         ("Architecture", f"{config['architecture']}, {_millions(system.parameters)} parameters"),
         ("Input", f"{system.spec.preprocessing.size} x {system.spec.preprocessing.size} px"),
-        ("Recipe", f"{recipe['name']}, {'that' if own else 'not that'} of study {system.spec.study}"),
+        ("Recipe", f"{recipe['name']}, {'that' if own else 'not that'} of {system.spec.origin}"),
         ("Initialisation", _initialisation(config)),
         ("Trained on", f"{data['name']}, version {data['version']}"),
         (
