@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from training.outoffold import measure_patientwise
-from training.patientwise import Believed, accuracy_table, believed, coverage_note, selective_table
+from training.patientwise import Believed, accuracy_table, believed, coverage_note, gatherings, selective_table
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,17 @@ def test_the_documents_say_which_systems_were_asked_about_patients_not_seen(foun
     assert "**" not in coverage_note(found, ["resnet18"])
     same = found | {"resnet50": found["efficientnet_b0"]}
     assert "EfficientNet-B0 and ResNet-50 about folds 1 and 2 of the five" in coverage_note(same, [*same])
+
+
+def test_what_the_page_asks_unasked_is_told_apart_from_what_all_reach(found):
+    offered = {name: found[name] for name in ("cnn_v4", "resnet18")}
+    more = offered | {"focused_resnet": replace(found["resnet18"], system="focused_resnet")}
+    assert gatherings(more) == [offered, more]
+    assert gatherings(offered) == [offered]
+    assert gatherings({"resnet18": found["resnet18"]}) == []
+    together = [row[0] for row in cells(accuracy_table(more)) if row[0].endswith("together")]
+    assert together == [
+        "CNN v4 (optimized) and ResNet-18 together",
+        "CNN v4 (optimized), ResNet-18 and Focused ResNet together",
+    ]
+    assert selective_table(more).count("The consensus of") == 2

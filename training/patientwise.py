@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import combinations, cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,14 @@ def asked_everything(found: Mapping[str, Believed]) -> dict[str, Believed]:
     return complete if len(complete) > 1 else dict(found)
 
 
+def gatherings(found: Mapping[str, Believed]) -> list[dict[str, Believed]]:
+    """Who is told of together: those that the page asks unasked, then all, where these are more."""
+    offered = {name: one for name, one in found.items() if get_spec(name).offered}
+    if 1 < len(offered) < len(found):
+        return [offered, dict(found)]
+    return [dict(found)] if len(found) > 1 else []
+
+
 def listed(systems: Iterable[str]) -> str:
     """Titles as a sentence names them: "A, B and C"."""
     titles = [get_spec(name).title for name in systems]
@@ -124,7 +132,7 @@ def coverage_note(found: Mapping[str, Believed], offered: Sequence[str]) -> str:
 
 def texts(found: Mapping[str, Believed]) -> dict[Path, str]:
     """calibration.json and together.json, which the app reads, and patientwise.json of every system."""
-    pools = pooling.fit_all({name: one.predictions for name, one in found.items() if get_spec(name).offered})
+    pools = pooling.fit_all({name: one.predictions for name, one in found.items()})
     written = {weights_folder() / POOLS_FILE: to_json(pools)} if pools else {}
     for system, one in found.items():
         written[weights_folder() / system / CALIBRATION_FILE] = calibration.fit(one.predictions).to_json()
@@ -145,11 +153,10 @@ def accuracy_table(found: Mapping[str, Believed]) -> str:
     header = ["system", "folds", "three tumours (95 % interval)", "n", "four classes (95 % interval)", "n"]
     rows = [_accuracy_row(get_spec(one.system).title, one.metrics) for one in found.values()]
     complete = asked_everything(found)
-    if len(complete) > 1:
-        rows.append(_together_row(complete, complete))
+    rows += [_together_row(systems, complete) for systems in gatherings(complete)]
     if len(complete) < len(found):
         # A few folds are easier or harder than five: beside what all reach on them stands what the others do.
-        rows += [_together_row(complete, found), _together_row(found, found)]
+        rows += [_together_row(systems, found) for systems in (*gatherings(complete), *gatherings(found))]
     rows += [
         [f"others' {name}, ImageNet weights, as they report", "5", percent(value), DASH, DASH, DASH]
         for name, value in PUBLISHED
@@ -191,12 +198,11 @@ def calibration_table(found: Mapping[str, Believed]) -> str:
         for one in found.values()
     ]
     complete = asked_everything(found)
-    for systems in [complete, found] if len(complete) < len(found) else [complete]:
-        if len(systems) > 1:
-            together = pooling.across_folds({name: one.predictions for name, one in systems.items()})
-            measured = calibration.reliability(together.probabilities, together.labels)
-            error, brier, n = percent(measured.ece), f"{measured.brier:.3f}", f"{len(together.labels):,}"
-            rows.append([f"{listed(systems)} together", DASH, error, DASH, brier, n])
+    for systems in gatherings(complete) + (gatherings(found) if len(complete) < len(found) else []):
+        together = pooling.across_folds({name: one.predictions for name, one in systems.items()})
+        measured = calibration.reliability(together.probabilities, together.labels)
+        error, brier, n = percent(measured.ece), f"{measured.brier:.3f}", f"{len(together.labels):,}"
+        rows.append([f"{listed(systems)} together", DASH, error, DASH, brier, n])
     return table(header, rows)
 
 
@@ -232,26 +238,30 @@ def selective_table(found: Mapping[str, Believed]) -> str:
         [get_spec(one.system).title, *(percent(one.selective.accuracy(share)) for share in SHARES)]
         for one in found.values()
     ]
-    if len(found) < 2:
-        return table(header, rows)
-    together = asked_everything(found)
-    verdicts, ranked = _decided(together)
-    rows.append(["consensus", *(percent(ranked.accuracy(share)) for share in SHARES)])
-    others = (
-        ""
-        if verdicts.undecided_accuracy is None
-        else (
-            " Of the others, called uncertain, its most probable class is right in "
-            f"{percent(verdicts.undecided_accuracy)}."
+    sentences = []
+    for systems in gatherings(asked_everything(found)):
+        verdicts, ranked = _decided(systems)
+        rows.append([f"consensus of {listed(systems)}", *(percent(ranked.accuracy(share)) for share in SHARES)])
+        others = (
+            ""
+            if verdicts.undecided_accuracy is None
+            else (
+                " Of the others, called uncertain, its most probable class is right in "
+                f"{percent(verdicts.undecided_accuracy)}."
+            )
         )
+        sentences.append(
+            f"The consensus of {listed(systems)} names a class for "
+            f"{percent(verdicts.share)} of {verdicts.n:,} slices and is right in "
+            f"{percent(verdicts.accuracy, verdicts.interval)} of these.{others}"
+        )
+    if not sentences:
+        return table(header, rows)
+    left_out = (
+        "Refusals, and systems without networks that have not seen these patients, are left out here; the page asks "
+        "them too, and is silent more often."
     )
-    sentence = (
-        f"The consensus of {listed(together)} names a class for "
-        f"{percent(verdicts.share)} of {verdicts.n:,} slices and is right in "
-        f"{percent(verdicts.accuracy, verdicts.interval)} of these.{others} Refusals, and systems without networks "
-        "that have not seen these patients, are left out here; the page asks them too, and is silent more often."
-    )
-    return f"{table(header, rows)}\n\n{sentence}"
+    return f"{table(header, rows)}\n\n{' '.join([*sentences, left_out])}"
 
 
 def _decided(found: Mapping[str, Believed]) -> tuple[Decided, Selective]:
@@ -356,7 +366,7 @@ def drawings(found: Mapping[str, Believed], folder: Path) -> dict[Path, tuple[pa
     if found:
         shown = [(name, one.selective.confidence.sum(), one.metrics) for name, one in found.items()]
         if len(found) > 1:
-            verdicts, ranked = _decided(asked_everything(found))
+            verdicts, ranked = _decided(gatherings(asked_everything(found))[0])
             shown.append((verdicts, ranked.confidence.sum()))
         source = repr(shown)
         drawn[folder / "selective.png"] = (partial(selective_figure, found), source)
@@ -391,13 +401,13 @@ def selective_figure(found: Mapping[str, Believed]) -> Figure:
     """Accuracy among the answered slices against the share that is answered, the surest first."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    styles = ("-", "--", "-.", ":")
-    for (system, one), style in zip(found.items(), styles, strict=False):
+    styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+    for (system, one), style in zip(found.items(), cycle(styles), strict=False):
         share, accuracy = one.selective.curve()
         kept = share > 0.1
-        axes.plot(share[kept], accuracy[kept], style, label=f"{get_spec(system).title}, n = {len(share):,}")
+        axes.plot(share[kept], accuracy[kept], linestyle=style, label=f"{get_spec(system).title}, n = {len(share):,}")
     if len(found) > 1:
-        verdicts, ranked = _decided(asked_everything(found))
+        verdicts, ranked = _decided(gatherings(asked_everything(found))[0])
         share, accuracy = ranked.curve()
         axes.plot(share[share > 0.1], accuracy[share > 0.1], color="black", label=f"consensus, n = {verdicts.n:,}")
         axes.plot(verdicts.share, verdicts.accuracy, "k*", markersize=12, label="where the consensus names a class")
