@@ -93,7 +93,7 @@ def test_the_committed_outcomes_are_of_the_committed_checkpoints_and_scans():
     assert content["systems"] == {name: find_checkpoint(name).sha256 for name in content["systems"]}
     assert {one.scan for one in elsewhere.read()} == {scan.name for scan in elsewhere.SCANS}
     for one in elsewhere.read():
-        assert sum(one.verdicts.values()) == one.slices
+        assert sum(one.verdicts.values()) == sum(one.together.values()) == one.slices
 
 
 def test_the_box_is_where_the_page_shows_the_tumour(known, tmp_path):
@@ -116,6 +116,7 @@ def test_what_becomes_of_the_slices_is_counted_and_tabulated(known, tmp_path, mo
     (weights / "resnet18").symlink_to(weights_folder() / "resnet18")
     monkeypatch.setenv("BRAIN_TUMOR_WEIGHTS", str(weights))
     assert elsewhere.outcomes_table() == "Not measured yet."
+    assert elsewhere.together_table() == "Not measured yet."
     elsewhere.measure(tmp_path / "data", ["resnet18"])
     outcomes = elsewhere.read()
     assert [(one.scan, one.shown, one.tumour) for one in outcomes] == [
@@ -129,7 +130,9 @@ def test_what_becomes_of_the_slices_is_counted_and_tabulated(known, tmp_path, mo
     assert outcomes[0].slices + outcomes[1].slices == outcomes[4].slices == 4
     for one in outcomes:
         assert sum(one.verdicts.values()) == one.slices
+        assert one.together == one.verdicts
         assert set(one.suspects) == {"resnet18"} and set(one.located) == set(one.suspects if one.tumour else ())
+    assert elsewhere.together_table() == "Not measured yet."
     told = " ".join(elsewhere.outcomes_table().split())
     assert "| a head with a ball (ball) | with tumour |" in told
     listed = json.loads((weights.parent / elsewhere.FILE).read_text())["listed"]

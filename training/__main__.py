@@ -238,8 +238,7 @@ def _trust(arguments: argparse.Namespace) -> int:
 
 
 def _elsewhere(arguments: argparse.Namespace) -> int:
-    offered = [system for system in systems_with_weights() if get_spec(system).offered]
-    print(elsewhere.measure(data_root(arguments.data), offered))
+    print(elsewhere.measure(data_root(arguments.data), systems_with_weights()))
     write_all()
     return 0
 

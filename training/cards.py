@@ -572,6 +572,7 @@ def _document_blocks(found: dict[str, patientwise.Believed]) -> dict[str, Callab
         "scores": lambda: guards.scores_table(systems_with_weights()),
         "seen": lambda: guards.seen_table(systems_with_weights()),
         "elsewhere": elsewhere.outcomes_table,
+        "elsewhere_together": elsewhere.together_table,
         "elsewhere_refused": lambda: guards.elsewhere_table(systems_with_weights()),
         "explanations": lambda: _compared(localisation.JSON_FILE, localisation.read, localisation_tables.compare),
         "robustness": lambda: _compared(robustness.FILE, robustness.read, robustness.compare),

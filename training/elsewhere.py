@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -46,6 +46,7 @@ BRIGHT = "brighter"
 BRIGHT_PERCENTILES = (0.5, 99.5)
 AS_OPENED = "as opened"
 SUSPICION, PROBABILITY = "by suspicion", "by probability"
+LISTED, LISTED_TOGETHER = "listed", "listed_together"
 NO_TUMOUR = DISPLAY_TEXT["notumor"].lower()
 
 
@@ -234,7 +235,8 @@ class Outcome:
         shown: AS_OPENED, as the page opens it, or BRIGHT.
         tumour: whether these slices show one.
         slices: how many.
-        verdicts: class, UNCERTAIN or REFUSED -> how often it was the verdict of the models together.
+        verdicts: class, UNCERTAIN or REFUSED -> how often it was the verdict of the models that the page asks unasked.
+        together: the same of all models.
         suspects: system -> in how many its most probable class is a tumour, refused or not.
         located: system that says where it sees a tumour -> in how many its hottest place lies in the tumour's box.
     """
@@ -244,6 +246,7 @@ class Outcome:
     tumour: bool
     slices: int
     verdicts: dict[str, int]
+    together: dict[str, int]
     suspects: dict[str, int]
     located: dict[str, int]
 
@@ -262,10 +265,16 @@ def measure(root: Path, systems: Sequence[str]) -> Path:
     content = {
         "systems": {one.spec.name: one.checkpoint.sha256 for one in classifiers},
         "outcomes": [asdict(outcome) for outcome in outcomes],
-        "listed": {scan.name: _listed(scan, folder, systems) for scan in SCANS if scan.tumour},
     }
+    for key, asked in ((LISTED, _offered(systems)), (LISTED_TOGETHER, list(systems))):
+        content[key] = {scan.name: _listed(scan, folder, asked) for scan in SCANS if scan.tumour}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _offered(systems: Iterable[str]) -> list[str]:
+    """Those that the page asks unasked."""
+    return [name for name in systems if get_spec(name).offered]
 
 
 def _listed(scan: Scan, folder: Path, systems: Sequence[str]) -> dict[str, list[bool]]:
@@ -299,12 +308,15 @@ def _outcome(
     boxes: dict[int, Box | None],
     classifiers: Sequence[Classifier],
 ) -> Outcome:
-    verdicts, suspects, located = Counter(), Counter(), Counter()
+    verdicts, together, suspects, located = Counter(), Counter(), Counter(), Counter()
     for index, box in boxes.items():
         examined = Examination(volume.slice(PLANE, index, window), "", volume.caution_in(window))
         readings = [classifier.read([examined.image])[0] for classifier in classifiers]
-        verdicts[consensus_of_readings(classifiers, readings, examined).verdict] += 1
-        for classifier, reading in zip(classifiers, readings, strict=True):
+        pairs = list(zip(classifiers, readings, strict=True))
+        unasked = zip(*(pair for pair in pairs if pair[0].spec.offered), strict=True)
+        verdicts[consensus_of_readings(*map(list, unasked), examined).verdict] += 1
+        together[consensus_of_readings(classifiers, readings, examined).verdict] += 1
+        for classifier, reading in pairs:
             name = classifier.spec.name
             suspects[name] += reading.prediction.predicted_class != "notumor"
             if box is not None and reading.location is not None:
@@ -313,8 +325,11 @@ def _outcome(
                 left, top, right, bottom = box.corners
                 located[name] += int(left <= x <= right and top <= y <= bottom)
     truth = any(box is not None for box in boxes.values())
-    named = {verdict: verdicts[verdict] for verdict in (*CLASS_NAMES, UNCERTAIN, REFUSED) if verdicts[verdict]}
-    return Outcome(scan.name, shown, truth, len(boxes), named, dict(suspects), dict(located))
+    named, by_all = (
+        {verdict: counted[verdict] for verdict in (*CLASS_NAMES, UNCERTAIN, REFUSED) if counted[verdict]}
+        for counted in (verdicts, together)
+    )
+    return Outcome(scan.name, shown, truth, len(boxes), named, by_all, dict(suspects), dict(located))
 
 
 def _box(tumour: Volume | None, index: int) -> Box | None:
@@ -364,7 +379,7 @@ def outcomes_table() -> str:
         return "Not measured yet."
     titles = {scan.name: scan.title for scan in SCANS}
     brighter = {(one.scan, one.tumour): one for one in outcomes if one.shown == BRIGHT}
-    locating = sorted({name for one in outcomes for name in one.located})
+    locating = _offered(sorted({name for one in outcomes for name in one.located}))
     header = ["scan", "slices", "n", "verdict: a tumour", NO_TUMOUR, UNCERTAIN, REFUSED]
     header += ["single models that name a tumour", "shown brighter"]
     header += [f"{get_spec(name).title}: hottest place in its box" for name in locating]
@@ -372,26 +387,53 @@ def outcomes_table() -> str:
     for one in outcomes:
         if one.shown != AS_OPENED:
             continue
-        others = sum(one.verdicts.get(verdict, 0) for verdict in ("notumor", UNCERTAIN, REFUSED))
         rows.append(
             [
-                f"{titles[one.scan]} ({one.scan})",
-                "with tumour" if one.tumour else "without",
-                str(one.slices),
-                str(one.slices - others),
-                *(str(one.verdicts.get(verdict, 0)) for verdict in ("notumor", UNCERTAIN, REFUSED)),
+                *_which_slices(one, titles),
+                *_counted(one.verdicts, one.slices),
                 _suspecting(one),
                 _suspecting(brighter[one.scan, one.tumour]),
                 *(str(one.located[name]) if name in one.located else DASH for name in locating),
             ]
         )
-    return "\n\n".join([table(header, rows), *(f"- {sentence}" for sentence in _sentences(titles))])
+    return "\n\n".join([table(header, rows), *(f"- {sentence}" for sentence in _sentences(LISTED, titles))])
 
 
-def _sentences(titles: Mapping[str, str]) -> Iterator[str]:
+def together_table() -> str:
+    """The same of the systems that the page asks only when they are chosen, and of all together."""
+    outcomes = [one for one in read() if one.shown == AS_OPENED]
+    more = sorted({name for one in outcomes for name in one.suspects if not get_spec(name).offered})
+    if not more:
+        return "Not measured yet."
+    titles = {scan.name: scan.title for scan in SCANS}
+    header = ["scan", "slices", "n"]
+    for name in more:
+        header += [f"{get_spec(name).title} names a tumour", "hottest place in its box"]
+    header += ["verdict of all: a tumour", NO_TUMOUR, UNCERTAIN, REFUSED]
+    rows = []
+    for one in outcomes:
+        alone = ((one.suspects.get(name), one.located.get(name)) for name in more)
+        cells = [DASH if count is None else str(count) for pair in alone for count in pair]
+        rows.append([*_which_slices(one, titles), *cells, *_counted(one.together, one.slices)])
+    sentences = (f"- {sentence}" for sentence in _sentences(LISTED_TOGETHER, titles))
+    return "\n\n".join([table(header, rows), *sentences])
+
+
+def _which_slices(outcome: Outcome, titles: Mapping[str, str]) -> list[str]:
+    shown = "with tumour" if outcome.tumour else "without"
+    return [f"{titles[outcome.scan]} ({outcome.scan})", shown, str(outcome.slices)]
+
+
+def _counted(verdicts: Mapping[str, int], slices: int) -> list[str]:
+    """How many name a tumour, how many none, how many are uncertain, how many refuse."""
+    others = [verdicts.get(verdict, 0) for verdict in ("notumor", UNCERTAIN, REFUSED)]
+    return [str(count) for count in (slices - sum(others), *others)]
+
+
+def _sentences(key: str, titles: Mapping[str, str]) -> Iterator[str]:
     """Of each scan with a tumour, which of the slices that the page lists show it."""
     path = weights_folder().parent / FILE
-    for scan, listed in json.loads(path.read_text(encoding="utf-8"))["listed"].items():
+    for scan, listed in json.loads(path.read_text(encoding="utf-8"))[key].items():
         by_place, by_class = (_which(listed[name]) for name in (SUSPICION, PROBABILITY))
         yield (
             f"{titles[scan]} ({scan}): of the slices that the page lists as the most suspicious, {by_place} the "
@@ -410,4 +452,5 @@ def _which(shows: Sequence[bool]) -> str:
 
 
 def _suspecting(outcome: Outcome) -> str:
-    return f"{sum(outcome.suspects.values())} of {outcome.slices * len(outcome.suspects)}"
+    asked = _offered(outcome.suspects)
+    return f"{sum(outcome.suspects[name] for name in asked)} of {outcome.slices * len(asked)}"
