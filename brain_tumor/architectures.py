@@ -1,4 +1,4 @@
-"""The untrained networks of the nine systems.
+"""The untrained networks of all systems.
 
 Every network is an `nn.Sequential` of named stages. That one convention gives the rest of the project all it needs:
 class-activation maps cut a network behind a named stage, recipes freeze and thaw stages by name, and the stages taken

@@ -30,7 +30,7 @@ class ModelInfo:
 
 
 def list_models(available_only: bool = False) -> list[ModelInfo]:
-    """All nine systems in the registry's order; nothing is loaded, nothing downloaded."""
+    """All systems in the registry's order; nothing is loaded, nothing downloaded."""
     models = [_info(spec) for spec in MODELS.values()]
     return [model for model in models if model.available or not available_only]
 

@@ -274,7 +274,7 @@ class Latency:
 
 
 def measured() -> list[Measured]:
-    """All nine systems in the registry's order; no network is loaded.
+    """All systems in the registry's order; no network is loaded.
 
     Raises:
         ValueError: an evaluation file is damaged; the message names it.

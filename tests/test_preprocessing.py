@@ -26,6 +26,7 @@ RANGES = {
     "efficientnet_b0": IMAGENET,
     "baseline_cnn": UNIT,
     "resnet50_linear_probe": UNIT,
+    "focused_resnet": (352, *IMAGENET[1:]),
 }
 
 
