@@ -445,6 +445,8 @@ def _training_section(spec: ModelSpec, config: dict[str, Any]) -> Iterator[str]:
         ("weight of the tumour boxes as second teacher", recipe["box_weight"]),
         ("averaged weights, decay", recipe["ema"]),
         ("resolutions", ", ".join(f"{size} px from epoch {first + 1}" for first, size in recipe["resolutions"])),
+        # Recipes before windows were cut say nothing of them.
+        ("cut out of slices", _windows(recipe.get("crops"))),
         ("patience", recipe["patience"] and f"{recipe['patience']} epochs"),
         ("augmentation", _augmentation(recipe["augmentation"])),
         ("hardware", config["hardware"]),
@@ -507,6 +509,13 @@ def _augmentation(augmentation: dict[str, Any]) -> str:
     unchanged = asdict(Augmentation())
     changed = {name: value for name, value in augmentation.items() if value != unchanged.get(name)}
     return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in changed.items()) or "none"
+
+
+def _windows(crops: dict[str, float] | None) -> str | None:
+    return crops and (
+        f"windows {crops['side']:.0%} as wide, more or less by a factor of {crops['spread']:g}, around the tumour, and "
+        f"where there is none: of slices without one, and of {crops['elsewhere']:.0%} of the others"
+    ).replace("%", " %")
 
 
 def _data_section(config: dict[str, Any], results: list[Result]) -> Iterator[str]:
