@@ -262,9 +262,10 @@ def _verdict(
 
 
 def _refused(predictions: Sequence[Prediction]) -> bool:
-    """By the mean over the models of how little it looks like a slice; where not all can say that, by their votes."""
+    """By the mean over the models with a gate of how little it looks like a slice; where one refuses without having
+    asked its gate, or none has one, by their votes."""
     strangeness = [p.strangeness for p in predictions if p.strangeness is not None]
-    if len(strangeness) == len(predictions):
+    if strangeness and all(p.strangeness is not None or p.refusal_reason is None for p in predictions):
         return bool(refused_together(np.array(strangeness)))
     return 2 * sum(p.refusal_reason is not None for p in predictions) >= len(predictions)
 

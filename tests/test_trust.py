@@ -267,3 +267,11 @@ def test_one_model_alone_is_called_alone():
     found = consensus([answer("resnet18", "notumor")])
     assert found.verdict == "notumor"
     assert "One model" in found.why
+
+
+def test_a_model_without_a_gate_has_no_say_in_what_is_refused():
+    strange = [answer(name, "glioma", refusal_reason="A cat.", strangeness=2.0) for name in ("cnn_v4", "resnet18")]
+    mild = answer("resnet50", "glioma", strangeness=-0.5)
+    without = [answer(name, "glioma") for name in ("efficientnet_b0", "focused_resnet")]
+    assert consensus([*strange, mild]).verdict == REFUSED
+    assert consensus([*strange, mild, *without]).verdict == REFUSED
