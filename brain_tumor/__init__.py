@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from brain_tumor.catalogue import ModelInfo, list_models
+from brain_tumor.catalogue import ModelInfo, list_models, offered_models
 from brain_tumor.explanation import DEFAULT_METHOD, Explanation, explain_reading
 from brain_tumor.images import read_image
 from brain_tumor.inference import Classifier, Prediction, load_model
@@ -37,13 +37,13 @@ def classify(image, models: Sequence[str] | None = None) -> list[Prediction]:
 
     Args:
         image: anything `read_image` takes: a path, bytes, a PIL image, an array.
-        models: names of systems; None means all that can be loaded.
+        models: names of systems; None means those that the app offers, as far as they can be loaded.
 
     Returns:
         One prediction per model, in the order asked for.
     """
     slice_ = read_image(image)
-    names = models if models is not None else [model.spec.name for model in list_models(available_only=True)]
+    names = models if models is not None else offered_models()
     return [load_model(name).classify(slice_) for name in names]
 
 
