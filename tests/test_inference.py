@@ -159,7 +159,7 @@ def test_unknown_name_is_answered_with_those_that_exist(name):
 def test_classify_asks_those_that_are_offered_in_the_order_of_the_registry_or_those_that_are_named(tmp_path):
     path = tmp_path / "slice.png"
     mri_slice(1).save(path)
-    assert [p.model for p in brain_tumor.classify(path)] == [name for name in AVAILABLE if get_spec(name).offered]
+    assert [p.model for p in brain_tumor.classify(path)] == [name for name in AVAILABLE if MODELS[name].offered]
     assert [p.model for p in brain_tumor.classify(path, AVAILABLE[::-1])] == AVAILABLE[::-1]
 
 
