@@ -237,7 +237,9 @@ def test_committed_index_knows_the_training_images_and_few_others(system):
     index = load_index(WEIGHTS / system)
     config = json.loads((WEIGHTS / system / "config.json").read_text())
     trained = split_for(config["protocol"], root, validate=config["recipe"]["validate"]).train
-    assert len(trained) == sum(config["data"]["train"].values())
+    n = sum(config["data"]["train"].values())
+    # Windows are cut around known boxes only: the index then knows a few slices too many, which errs on the safe side.
+    assert len(trained) == n or (config["recipe"].get("crops") and n < len(trained) < 1.05 * n)
     trained = trained[::150] + trained[-10:]
     assert all(index.contains(Image.open(folder / record.image)) for record in trained)
     clean = clean_test(root)[::10]
