@@ -21,7 +21,7 @@ from brain_tumor.checkpoints import CheckpointError
 from brain_tumor.seen import BITS, INDEX_FILE, SeenIndex, fingerprint, load_index, pack_index
 from training import seen
 from training.data import FIGSHARE, KAGGLE, ROBOFLOW, Record, data_root, folder_of, read_records
-from training.protocols import SYMMETRIES, Audited, clean_test, split_for
+from training.protocols import SYMMETRIES, Audited, boxed, clean_test, split_for
 
 real_data = pytest.mark.skipif(
     "BRAIN_TUMOR_DATA" not in os.environ, reason="BRAIN_TUMOR_DATA is not set: needs the data sets"
@@ -237,9 +237,9 @@ def test_committed_index_knows_the_training_images_and_few_others(system):
     index = load_index(WEIGHTS / system)
     config = json.loads((WEIGHTS / system / "config.json").read_text())
     trained = split_for(config["protocol"], root, validate=config["recipe"]["validate"]).train
-    n = sum(config["data"]["train"].values())
-    # Windows are cut around known boxes only: the index then knows a few slices too many, which errs on the safe side.
-    assert len(trained) == n or (config["recipe"].get("crops") and n < len(trained) < 1.05 * n)
+    if config["recipe"].get("crops"):
+        trained = boxed(trained, root)
+    assert len(trained) == sum(config["data"]["train"].values())
     trained = trained[::150] + trained[-10:]
     assert all(index.contains(Image.open(folder / record.image)) for record in trained)
     clean = clean_test(root)[::10]

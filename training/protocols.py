@@ -211,6 +211,12 @@ def with_boxes(records: list[Record], root: Path) -> list[Record]:
     return [replace(record, box=twins[record.image].box) if record.image in twins else record for record in records]
 
 
+def boxed(records: list[Record], root: Path) -> list[Record]:
+    """The images as `with_boxes`, less those with a tumour whose box is not known."""
+    tumours = FIGSHARE.counts["images"]
+    return [record for record in with_boxes(records, root) if record.box or record.label not in tumours]
+
+
 def patientwise_folds(root: Path) -> Folds:
     """The slices of figshare-cheng in its author's patient-wise folds, and Kaggle's notumor images beside them.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from brain_tumor.architectures import FOCUS_CELLS
+from brain_tumor.preprocessing import FOCUSED
 from training.augmentation import Augmentation
 from training.crops import Crops
 
@@ -210,10 +211,10 @@ _FOCUSED = replace(
     _BOXES,
     phases=_everything(26, 1.5e-3),
     # Windows are cut from slices as the network will see them.
-    load_size=352,
+    load_size=FOCUSED.size,
     resolutions=((0, 96), (10, 128), (19, 160)),
     augmentation=replace(_ACQUISITION_STRONG, translation=0.0),
-    crops=Crops(side=FOCUS_CELLS / 22, spread=1.4, jitter=0.25, elsewhere=0.3),
+    crops=Crops(side=16 * FOCUS_CELLS / FOCUSED.size, spread=1.4, jitter=0.25, elsewhere=0.3),
 )
 
 _SMALL_NETWORK = Recipe(

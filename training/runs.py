@@ -14,11 +14,11 @@ from accelerate.utils import parse_flag_from_env
 
 from brain_tumor.checkpoints import CONFIG_FILE, read_config, weights_folder
 from brain_tumor.registry import get_spec
-from training.data import FIGSHARE, load_samples
+from training.data import load_samples
 from training.engine import TrainingError, automatic_precision, train
 from training.export import described, export, git_commit
 from training.initialisation import initial_network
-from training.protocols import split_for, with_boxes
+from training.protocols import boxed, split_for, with_boxes
 from training.recipes import RECIPES, Recipe
 
 # What a system's folder holds about other weights than its own: those of the study's recipe, and those of the folds.
@@ -83,9 +83,9 @@ def train_system(
     except ValueError as error:
         raise TrainingError(str(error)) from None
     if recipe.box_weight:
-        split = replace(split, train=with_boxes(split.train, root))
-    if recipe.crops:
-        split = replace(split, train=[r for r in split.train if r.box or r.label not in FIGSHARE.counts["images"]])
+        # Windows are cut around boxes: whose box is not known is of no use then.
+        known = boxed if recipe.crops else with_boxes
+        split = replace(split, train=known(split.train, root))
     size = spec.preprocessing.size
     log.info("%s: %d images to train, %d to validate.", folder.name, len(split.train), len(split.val))
     state, progress = train(

@@ -27,7 +27,7 @@ from brain_tumor.images import read_image
 from brain_tumor.seen import BITS, HEAD, INDEX_FILE, MARGIN, SeenIndex, cut_out, fingerprint, pack_index
 from training.data import DATA_SETS, FIGSHARE, KAGGLE, ROBOFLOW, Record, folder_of, read_records
 from training.evaluation import evaluation_folder, wilson
-from training.protocols import FOLDS, PROTOCOLS, read_groups, split_for
+from training.protocols import FOLDS, PROTOCOLS, boxed, read_groups, split_for
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,9 @@ def fit_and_measure(system: str, root: Path) -> Path:
     protocol = checkpoint.config["protocol"]
     if protocol not in PROTOCOLS:
         raise CheckpointError(f"{checkpoint.folder} was trained by the protocol {protocol!r}, which is not known.")
-    measured = _measured(protocol, checkpoint.config["recipe"]["validate"], root)
+    recipe = checkpoint.config["recipe"]
+    # Recipes before windows were cut say nothing of them.
+    measured = _measured(protocol, recipe["validate"], bool(recipe.get("crops")), root)
     path = checkpoint.folder / INDEX_FILE
     path.write_bytes(measured.content)
     report = evaluation_folder(system) / REPORT_FILE
@@ -204,9 +206,10 @@ def fit_and_measure(system: str, root: Path) -> Path:
 
 
 @lru_cache
-def _measured(protocol: str, validate: bool, root: Path) -> Measured:
+def _measured(protocol: str, validate: bool, crops: bool, root: Path) -> Measured:
     """What all systems that were trained on the same images have in common."""
-    return fit(split_for(protocol, root, validate=validate).train, root)
+    train = split_for(protocol, root, validate=validate).train
+    return fit(boxed(train, root) if crops else train, root)
 
 
 def fit(train: Sequence[Record], root: Path) -> Measured:
